@@ -1,0 +1,1 @@
+"""The bus: the process through which every batch goes, and its clients."""
