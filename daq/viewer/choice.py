@@ -1,0 +1,171 @@
+"""Which panels a stream gets, by its shape, and which of them are shown where not all fit.
+
+| a record holds | panel |
+|---|---|
+| numbers, and the stream has a two-dimensional scan | ``map``, one per field |
+| one row per record of a one-dimensional scan (an AFM line) | ``map``, one row per record |
+| numbers otherwise | ``trace`` against time, fields of the same units together |
+| 1-D field | ``profile``: the newest record, fields of like units and length together |
+| 2-D field | ``image``: the newest record (``map`` where its axes are those of a scan) |
+| 3-D field and more | ``stack``: one plane of the newest record, with a selector |
+| text | ``text``: the last lines |
+
+Integers without units beside an image or a profile only count; they are shown when asked for.
+
+A plugin's view goes first. ``<field>_errors`` is drawn with ``<field>``, never alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Sequence
+
+from daq.streams import Field, Stream, matches
+from daq.view import View
+from daq.viewer import labels
+
+log = logging.getLogger(__name__)
+
+MAX_CURVES = 8
+"""Curves in one trace or profile; more fields of the same units go to a further panel."""
+
+MAX_SHOWN = 12
+"""Panels that are shown at once by default."""
+
+NOT_DRAWN = ("run.status", "truth.*")
+"""Streams that are not drawn unless somebody asks for them."""
+
+LENGTHS = frozenset(
+    {"m", "mm", "um", "µm", "\u03bcm", "nm", "pm", "angstrom", "Angstrom", "positions"}
+)
+"""Units of axes that make a two-dimensional field a map of the specimen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PanelSpec:
+    """One panel: what it draws and how.
+
+    ``kind`` is ``trace``, ``map``, ``profile``, ``image``, ``stack``, ``text`` or ``view``.
+    """
+
+    kind: str
+    stream: str
+    fields: tuple[str, ...]
+    title: str
+    view: type[View] | None = None
+    aside: bool = False
+    """True for book-keeping beside an image or profile: not shown unless asked for."""
+
+    @property
+    def key(self) -> str:
+        """What identifies the panel among all others."""
+        return f"{self.stream}/{self.kind}/{','.join(self.fields)}"
+
+
+def panels_for(stream: Stream, views: Iterable[type[View]] = ()) -> list[PanelSpec]:
+    """Return the panels of a stream, the most telling first (empty where it has nothing to draw)."""
+    for view in views:
+        try:
+            draws = view.can_draw(stream)
+        except Exception as error:  # a plugin may raise anything; the default stands
+            log.warning("view %s.can_draw failed on %s: %s", view.__name__, stream.name, error)
+            continue
+        if draws:
+            name = f"{stream.name}: {view.name or view.__name__}"
+            return [PanelSpec("view", stream.name, (), name, view)]
+    return default_panels(stream)
+
+
+def default_panels(stream: Stream) -> list[PanelSpec]:
+    """Return the panels that a stream gets by its shape alone."""
+    specs: list[PanelSpec] = []
+    text = tuple(name for name, field in stream.fields.items() if is_text(field))
+    traces: dict[tuple[str, bool], list[str]] = {}
+    profiles: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
+    for name, field in stream.fields.items():
+        if not drawn(stream, name):
+            continue
+        kind = kind_of(stream, name)
+        if kind == "trace":
+            traces.setdefault((field.units, field.dtype == "|b1"), []).append(name)
+        elif kind == "profile":
+            axis = str(list(stream.axes.get(name, [])))
+            profiles.setdefault((field.units, field.shape, axis), []).append(name)
+        else:
+            specs.append(PanelSpec(kind, stream.name, (name,), labels.title(stream, (name,))))
+    arrays = [spec for spec in specs if stream.fields[spec.fields[0]].shape] or profiles
+    for kind, groups in (("profile", profiles.values()), ("trace", traces.values())):
+        for names in groups:
+            for start in range(0, len(names), MAX_CURVES):
+                part = tuple(names[start : start + MAX_CURVES])
+                aside = kind == "trace" and bool(arrays) and all(counts(stream, n) for n in part)
+                specs.append(
+                    PanelSpec(kind, stream.name, part, labels.title(stream, part), aside=aside)
+                )
+    if text and (not specs or stream.name == "run.log"):
+        specs = [PanelSpec("text", stream.name, text, stream.name)]
+    return specs
+
+
+def kind_of(stream: Stream, name: str) -> str:
+    """Return the kind of panel that draws one numeric field (see the module)."""
+    shape, scan = stream.fields[name].shape, stream.scan_shape or ()
+    dimensions = len(shape)
+    if dimensions == 0:
+        return "map" if len(scan) >= 2 else "trace"
+    if dimensions == 1:
+        return "map" if len(scan) == 1 and scan[0] > 1 and shape[0] > 1 else "profile"
+    if dimensions > 2:
+        return "stack"
+    units = {str(axis.get("units")) for axis in stream.axes.get(name, [])}
+    return "map" if shape == scan or (units and units <= LENGTHS) else "image"
+
+
+def drawn(stream: Stream, name: str) -> bool:
+    """Tell whether a field is drawn for itself: not the time, not the errors of another, no text."""
+    errors_of_another = name.endswith("_errors") and name.removesuffix("_errors") in stream.fields
+    return name != "time" and not errors_of_another and not is_text(stream.fields[name])
+
+
+def counts(stream: Stream, name: str) -> bool:
+    """Tell whether a field merely counts: an integer without units."""
+    field = stream.fields[name]
+    return field.numpy_dtype.kind in "iu" and field.units in ("", "1")
+
+
+def is_text(field: Field) -> bool:
+    """Tell whether a field holds text."""
+    return field.dtype.startswith("|S") and field.shape == ()
+
+
+def is_drawn_by_default(stream: str) -> bool:
+    """Tell whether a stream is drawn without being asked for."""
+    return not any(matches(pattern, stream) for pattern in NOT_DRAWN)
+
+
+def rank(stream: Stream) -> int:
+    """Return 0 for results, 1 for what instruments send, 2 for the log: results are shown first."""
+    if stream.name.startswith("run."):
+        return 2
+    return 0 if "process" in stream.attributes else 1
+
+
+def arrange(
+    panels: Sequence[tuple[Stream, Sequence[PanelSpec]]], limit: int = MAX_SHOWN
+) -> tuple[list[PanelSpec], list[PanelSpec]]:
+    """Return what is shown and what is not, of streams in the order in which they opened.
+
+    Each stream gets one panel before any gets a second, results before raw data; what is shown
+    stands in that order too, the panels of one stream together.
+    """
+    turns = [
+        (turn, rank(stream), order, spec)
+        for order, (stream, specs) in enumerate(panels)
+        for turn, spec in enumerate(specs)
+    ]
+    turns.sort(key=lambda entry: entry[:3])
+    fit = [entry for entry in turns if not entry[3].aside]
+    chosen, rest = fit[:limit], fit[limit:] + [entry for entry in turns if entry[3].aside]
+    chosen.sort(key=lambda entry: (entry[1], entry[2], entry[0]))
+    return [entry[3] for entry in chosen], [entry[3] for entry in rest]

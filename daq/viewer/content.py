@@ -1,0 +1,301 @@
+"""What the panels draw, kept while the data come: bounded memory, no Qt.
+
+Each content takes batches (`Content.absorb`, in the thread of the feed) and gives what its panel
+draws. `version` grows with each change, so that a panel draws only what is new.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from daq.corrections import corrections_for
+from daq.streams import NO_TIME, Array, Batch, Stream
+from daq.viewer import axes, labels
+from daq.viewer.canvas import MapCanvas
+from daq.viewer.choice import PanelSpec
+from daq.viewer.history import MAX_POINTS, TraceHistory
+
+Integers = npt.NDArray[np.int64]
+
+POINTS_PER_STREAM = 20 * MAX_POINTS
+"""Points that all traces of one stream keep together."""
+
+MAX_SIDE = 2048
+"""Pixels of an image along each side; of larger ones every second (third ...) pixel is drawn."""
+
+TEXT_LINES = 200
+"""Lines of text that are kept."""
+
+VIEW_BYTES = 64 << 20
+"""Newest records that are kept for a plugin's view: at most this many bytes (at least one)."""
+
+
+class Content:
+    """Base of what a panel draws."""
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        self.stream = stream
+        self.spec = spec
+        self.version = 0
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Take the records of a batch, with the index of each; its arrays are not kept."""
+        raise NotImplementedError
+
+    def note(self) -> str:
+        """Return what the panel says besides the counters: which scan, which record."""
+        return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One curve: label, x, y and errors (one standard deviation, or None)."""
+
+    label: str
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    error: npt.NDArray[np.float64] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One picture: values [y, x] (NaN where there is none) with its axes and colour bar label."""
+
+    values: Array
+    x: axes.Axis
+    y: axes.Axis
+    label: str
+
+    @property
+    def square(self) -> bool:
+        """True where a step along x is the same thing as one along y, so that shapes are true."""
+        return self.x.units == self.y.units and self.x.even and self.y.even
+
+
+class TraceContent(Content):
+    """Numbers against time, see `daq.viewer.history`."""
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        super().__init__(stream, spec)
+        scalars = sum(field.shape == () for field in stream.fields.values())
+        limit = max(1000, min(MAX_POINTS, POINTS_PER_STREAM // scalars))
+        self.histories = {name: TraceHistory(limit) for name in spec.fields}
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Add the records to the histories."""
+        for name, history in self.histories.items():
+            if name not in batch.raw:
+                continue
+            value = real(batch[name]).astype(np.float64)
+            value[~batch.valid] = np.nan
+            errors = f"{name}_errors"
+            error = real(batch[errors]).astype(np.float64) if errors in batch.raw else None
+            history.add(index, batch.time, value, error)
+        self.version += 1
+
+    def curves(self, origin: int) -> list[Curve]:
+        """Return the curves, x in seconds since ``origin`` (ns since 1970 UTC)."""
+        found = []
+        for name, history in self.histories.items():
+            time, value, error = history.points()
+            seconds = (time - origin) / 1e9
+            has_errors = f"{name}_errors" in self.stream.fields
+            label = self.stream.fields[name].long_name or name.replace("_", " ")
+            found.append(Curve(label, seconds, value, error if has_errors else None))
+        return found
+
+
+class MapContent(Content):
+    """Numbers (or rows) of a scan, placed by their index, see `daq.viewer.canvas`."""
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        super().__init__(stream, spec)
+        shape = stream.fields[spec.fields[0]].shape
+        self.canvas = MapCanvas(stream.scan_shape or (1, 1), shape[0] if shape else None)
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Place the records."""
+        name = self.spec.fields[0]
+        if name not in batch.raw:
+            return
+        values = real(batch[name]).astype(np.float32)
+        values[~batch.valid] = np.nan
+        self.canvas.place(index, values)
+        self.version += 1
+
+    def picture(self) -> Picture:
+        """Return the map as it stands."""
+        name, canvas = self.spec.fields[0], self.canvas
+        x = (
+            axes.record_axis(self.stream, name, -1)
+            if canvas.by_row
+            else axes.scan_axis(self.stream, -1, canvas.columns)
+        )
+        y = (
+            axes.scan_axis(self.stream, -1, canvas.rows)
+            if canvas.by_row
+            else axes.scan_axis(self.stream, -2, canvas.rows)
+        )
+        if canvas.by_row:
+            y = dataclasses.replace(y, label=y.label.replace("x", "y", 1))
+        label = labels.field_label(name, self.stream.fields[name])
+        every = canvas.stride
+        return Picture(canvas.values.copy(), _thinned(x, every), _thinned(y, every), label)
+
+    def note(self) -> str:
+        """Say which scan runs, and how far it is."""
+        scan, done = self.canvas.progress
+        return f"scan {scan}, {done:.0%}" if scan else ""
+
+
+class LatestContent(Content):
+    """The newest valid record of some fields: images, profiles, stacks. Memory: one record."""
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        super().__init__(stream, spec)
+        self.record: Batch | None = None
+        self._corrections = corrections_for(stream)
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Keep the newest valid record, if it is newer than the one that is there."""
+        if any(name not in batch.raw for name in self.spec.fields):
+            return
+        valid = np.flatnonzero(batch.valid)
+        if len(valid) == 0:
+            return
+        at = int(valid[-1])
+        if self.record is not None and int(index[at]) <= (self.record.first or 0):
+            return
+        wanted = {"time", *self.spec.fields, *(f"{name}_errors" for name in self.spec.fields)}
+        arrays = {
+            name: array[at : at + 1].copy() for name, array in batch.raw.items() if name in wanted
+        }
+        corrections = batch.corrections or self._corrections
+        self.record = Batch(batch.stream, arrays, int(index[at]), None, corrections)
+        self.version += 1
+
+    def note(self) -> str:
+        """Say which record is shown."""
+        return "" if self.record is None else f"record {labels.count(self.record.first or 0)}"
+
+    @property
+    def planes(self) -> int:
+        """How many planes a stack has."""
+        return int(np.prod(self.stream.fields[self.spec.fields[0]].shape[:-2], dtype=np.int64))
+
+    def plane_label(self, plane: int) -> str:
+        """Return what is said of a plane: its number, and its coordinate where there is one."""
+        name = self.spec.fields[0]
+        said = f"plane {plane + 1} of {self.planes}"
+        described = self.stream.axes.get(name)
+        if described and len(self.stream.fields[name].shape) == 3:
+            axis = axes.record_axis(self.stream, name, -3)
+            said += f": {axis.label} {labels.significant(float(axis.coordinates[plane]))}"
+        return said
+
+    def picture(self, plane: int = 0) -> Picture | None:
+        """Return the newest image, or one plane of the newest stack; None before the first record.
+
+        Corrected as analyses see it, with masked pixels NaN.
+        """
+        if self.record is None:
+            return None
+        name = self.spec.fields[0]
+        shape = self.stream.fields[name].shape
+        x, y = axes.record_axis(self.stream, name, -1), axes.record_axis(self.stream, name, -2)
+        values = real(self.record[name][0])
+        corrections = self.record.corrections
+        if corrections is not None and corrections.field == name and corrections.bad.any():
+            values = np.where(corrections.bad, np.float32(np.nan), values)
+        values = values.reshape(-1, *shape[-2:])[min(plane, self.planes - 1)]
+        if values.dtype.kind in "b":
+            values = values.astype(np.uint8)
+        every = -(-max(values.shape) // MAX_SIDE)
+        label = labels.field_label(name, self.stream.fields[name])
+        return Picture(
+            values[::every, ::every], _thinned(x, every), _thinned(y, every), label
+        )  # fmt: skip
+
+    def curves(self) -> tuple[axes.Axis, list[Curve]]:
+        """Return the axis and the curves of the newest profiles (no curves before the first)."""
+        axis = axes.record_axis(self.stream, self.spec.fields[0], -1)
+        found = []
+        for name in self.spec.fields if self.record is not None else ():
+            assert self.record is not None
+            y = real(self.record[name][0]).astype(np.float64)
+            errors = self.record.raw.get(f"{name}_errors")
+            error = None
+            if errors is not None and errors.shape[1:] == y.shape:
+                error = real(errors[0]).astype(np.float64)
+            label = self.stream.fields[name].long_name or name.replace("_", " ")
+            found.append(Curve(label, axis.coordinates, y, error))
+        return axis, found
+
+
+class TextContent(Content):
+    """The last lines of a stream of text, such as ``run.log``."""
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        super().__init__(stream, spec)
+        self.lines: list[tuple[int, int, str]] = []
+        """Index, time (ns since 1970 UTC) and text of each line, in order."""
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Add one line per record, its text fields in their order; history goes where it belongs."""
+        columns = [batch.raw[name][-TEXT_LINES:] for name in self.spec.fields if name in batch.raw]
+        times = batch.time[-TEXT_LINES:]
+        lines = {line[0]: line for line in self.lines}
+        for row, number in enumerate(index[-TEXT_LINES:]):
+            words = (bytes(column[row]).decode(errors="replace").strip() for column in columns)
+            if text := "  ".join(word for word in words if word):
+                lines[int(number)] = (int(number), int(times[row]), text)
+        self.lines = [lines[number] for number in sorted(lines)][-TEXT_LINES:]
+        self.version += 1
+
+
+class ViewContent(Content):
+    """The newest batch, for the view of a plugin."""
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        super().__init__(stream, spec)
+        self.batch: Batch | None = None
+        self._corrections = corrections_for(stream)
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Keep a copy of the newest records, see `VIEW_BYTES`."""
+        if self.batch is not None and int(index[0]) < (self.batch.first or 0):
+            return
+        most = max(1, VIEW_BYTES // max(1, self.stream.record_bytes))
+        newest = batch.slice(max(0, batch.count - most), batch.count).copy()
+        if newest.corrections is None:
+            newest.corrections = self._corrections
+        self.batch = newest
+        self.version += 1
+
+
+def content_for(stream: Stream, spec: PanelSpec) -> Content:
+    """Return the empty content of a panel."""
+    if spec.kind == "map" and len(stream.fields[spec.fields[0]].shape) < 2:
+        return MapContent(stream, spec)
+    kinds = {"trace": TraceContent, "text": TextContent, "view": ViewContent}
+    return kinds.get(spec.kind, LatestContent)(stream, spec)
+
+
+def real(values: Array) -> Array:
+    """Return values that can be drawn: the modulus of complex ones, others as they are."""
+    return np.abs(values) if values.dtype.kind == "c" else values
+
+
+def first_time(batch: Batch) -> int | None:
+    """Return the earliest time stamp of a batch (ns), or None where no record has one."""
+    times = batch.time[batch.time != NO_TIME]
+    return int(times.min()) if len(times) else None
+
+
+def _thinned(axis: axes.Axis, every: int) -> axes.Axis:
+    if every == 1:
+        return axis
+    return dataclasses.replace(axis, coordinates=axis.coordinates[::every])

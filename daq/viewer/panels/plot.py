@@ -1,0 +1,253 @@
+"""Plots with axes as this viewer wants them: units, no SI prefixes, readable ticks."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyqtgraph as pg
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from daq.viewer import labels
+from daq.viewer.content import Curve
+from daq.viewer.theme import Theme
+
+ERROR_BARS = 200
+"""Points up to which errors are bars; beyond they are a band."""
+
+MARGINS = (0.0, 4.0, 4.0, 0.0)
+"""Room left, above, right of and below a plot, in pixels."""
+
+LABEL_SIZE = 9.0
+"""Size of the labels of axes, in points."""
+
+BAND = 500
+"""Points of a band of errors: of more, each takes the lowest and the highest of its neighbours."""
+
+SMOOTH = 2000
+"""Points up to which a curve is drawn smooth and thick: beyond, that takes too long."""
+
+SYMBOLS = 80
+"""Points up to which each is marked."""
+
+
+def canvas(colours: Theme) -> Any:
+    """Return a pyqtgraph widget that holds a plot and, where needed, its colour bar."""
+    widget = pg.GraphicsLayoutWidget()
+    widget.setBackground(colours.plot)
+    widget.setMinimumSize(120, 90)
+    widget.ci.layout.setContentsMargins(*MARGINS)
+    return widget
+
+
+def add_plot(widget: Any, colours: Theme) -> Any:
+    """Add an empty plot to a canvas."""
+    plot = widget.addPlot()
+    plot.hideButtons()
+    plot.setMenuEnabled(True)
+    for side in ("left", "bottom"):
+        style_axis(plot.getAxis(side), colours)
+    return plot
+
+
+def style_axis(axis: Any, colours: Theme) -> None:
+    """Give an axis the colours and the size of text of this viewer."""
+    axis.enableAutoSIPrefix(False)
+    axis.setPen(pg.mkPen(colours.muted))
+    axis.setTextPen(pg.mkPen(colours.text))
+    font = QtGui.QFont()
+    font.setPointSizeF(8.5)
+    # An axis that narrows again when its labels do may go on for ever: the picture beside it
+    # changes its ticks, and so its labels.
+    axis.setStyle(autoReduceTextSpace=False)
+    axis.setStyle(
+        tickFont=font, tickTextOffset=4, hideOverlappingLabels=True, tickLength=-4, maxTickLevel=1
+    )
+    axis.logTickStrings = _decade_strings
+
+
+class AxisLabels(QtCore.QObject):
+    """Labels of axes that are never cut: the first of several, from long to short, that has room.
+
+    Parameters
+    ----------
+    box
+        View box whose size tells when to choose again.
+    """
+
+    def __init__(self, box: Any, colours: Theme, parent: QtCore.QObject) -> None:
+        super().__init__(parent)
+        self._colours = colours
+        self._texts: dict[Any, tuple[str, ...]] = {}
+        # Not at once: axes change their width while they are painted, and Qt does not survive a
+        # layout in the middle of that.
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._choose)
+        box.sigResized.connect(self._soon)
+
+    def set(self, axis: Any, *texts: str) -> None:
+        """Label an axis with one of ``texts``, the longest first."""
+        if self._texts.get(axis) != texts:
+            self._texts[axis] = texts
+            self._choose()
+
+    def _soon(self, *_: object) -> None:
+        self._timer.start(0)
+
+    def _choose(self) -> None:
+        font = QtGui.QFont()
+        font.setPointSizeF(LABEL_SIZE)
+        metrics = QtGui.QFontMetricsF(font)
+        for axis, texts in self._texts.items():
+            upright = axis.orientation in ("left", "right")
+            room = axis.size().height() if upright else axis.size().width()
+            fitting = (t for t in texts if metrics.horizontalAdvance(t) < room - 4)
+            text = next(fitting, texts[-1])
+            mode = QtCore.Qt.TextElideMode.ElideMiddle
+            text = metrics.elidedText(text, mode, max(room - 4, 40))
+            if axis.labelText != text:
+                size = f"{LABEL_SIZE:g}pt"
+                axis.setLabel(html.escape(text), color=self._colours.text, **{"font-size": size})
+                axis.resizeEvent()  # puts the label in the middle: setLabel leaves it where it was
+
+
+def legend_label() -> QtWidgets.QLabel:
+    """Return the line above a plot that names its curves, hidden at first."""
+    label = QtWidgets.QLabel()
+    font = label.font()
+    font.setPointSizeF(LABEL_SIZE)
+    label.setFont(font)
+    policy = QtWidgets.QSizePolicy.Policy
+    label.setSizePolicy(policy.Ignored, policy.Fixed)
+    label.hide()
+    return label
+
+
+class Curves:
+    """Curves with their errors in one plot: bars where there are few points, a band otherwise."""
+
+    def __init__(self, plot: Any, colours: Theme) -> None:
+        self._plot = plot
+        self._colours = colours
+        self._items: dict[int, tuple[Any, Any, Any]] = {}
+
+    def set(self, curves: list[Curve], *, log_x: bool = False, log_y: bool = False) -> None:
+        """Draw the curves in place of those before."""
+        for number, curve in enumerate(curves):
+            if number not in self._items:
+                self._items[number] = self._make(number, curve)
+            self._update(self._items[number], number, curve, log_x, log_y)
+
+    def legend(self, curves: list[Curve]) -> str:
+        """Return a line of HTML that names the curves in their colours; empty for a single one."""
+        if len(curves) < 2:
+            return ""
+        return "&nbsp;&nbsp; ".join(
+            f'<span style="color:{self._colours.curves[n % len(self._colours.curves)]}">'
+            f"<b>\u2501</b> {html.escape(curve.label)}</span>"
+            for n, curve in enumerate(curves)
+        )
+
+    def _make(self, number: int, curve: Curve) -> tuple[Any, Any, Any]:
+        colour = self._colours.curves[number % len(self._colours.curves)]
+        line = pg.PlotDataItem(pen=pg.mkPen(colour, width=1.6), connect="finite", name=curve.label)
+        line.setZValue(10 + number)
+        bars = pg.ErrorBarItem(pen=pg.mkPen(colour, width=1))
+        edges = pg.PlotCurveItem(pen=None), pg.PlotCurveItem(pen=None)
+        band = pg.FillBetweenItem(*edges, brush=pg.mkBrush(*_rgb(colour), 70))
+        # Not by the plot: it would take logarithms of what already is one.
+        for item in (band, *edges, bars):
+            self._plot.vb.addItem(item)
+        self._plot.addItem(line)
+        return line, bars, band
+
+    def _update(
+        self, items: tuple[Any, Any, Any], number: int, curve: Curve, log_x: bool, log_y: bool
+    ) -> None:
+        line, bars, band = items
+        colour = self._colours.curves[number % len(self._colours.curves)]
+        few = int(np.isfinite(curve.y).sum()) <= SYMBOLS
+        many = len(curve.x) > SMOOTH
+        line.setPen(pg.mkPen(colour, width=1 if many else 1.6))
+        line.setData(
+            curve.x, curve.y, antialias=not many, symbol="o" if few else None, symbolSize=5,
+            symbolBrush=pg.mkBrush(colour), symbolPen=None,
+        )  # fmt: skip
+        error = curve.error
+        good = np.zeros(len(curve.y), bool)
+        if error is not None:
+            good = np.isfinite(curve.y) & np.isfinite(error)
+        if error is None or not good.any():
+            bars.setVisible(False)
+            band.setVisible(False)
+            return
+        x, y, e = curve.x[good], curve.y[good], np.abs(error[good])
+        low, high = _drawn(y - e, log_y), _drawn(y + e, log_y)
+        x = _drawn(x, log_x)
+        as_bars = len(x) <= ERROR_BARS
+        bars.setVisible(as_bars)
+        band.setVisible(not as_bars)
+        if as_bars:
+            middle = _drawn(y, log_y)
+            kept = np.isfinite(x) & np.isfinite(middle) & np.isfinite(high)
+            x, low, middle, high = x[kept], low[kept], middle[kept], high[kept]
+            low = np.where(np.isfinite(low), low, middle)
+            bars.setData(x=x, y=middle, top=high - middle, bottom=middle - low, beam=0)
+        else:
+            x, low, high = _envelope(x, low, high)
+            band.curves[0].setData(x, low, connect="finite")
+            band.curves[1].setData(x, high, connect="finite")
+
+
+def _envelope(
+    x: npt.NDArray[np.float64], low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    if len(x) <= BAND:
+        return x, low, high
+    starts = np.unique(np.linspace(0, len(x), BAND, endpoint=False).astype(int))
+    return x[starts], np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+
+
+_SUPERSCRIPTS = str.maketrans(
+    "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
+
+
+def _decade_strings(
+    values: Sequence[float] | None, scale: float, spacing: float | None
+) -> list[str]:
+    """Return the labels of a logarithmic axis: 0.001 to 1000 written out, powers of ten beyond.
+
+    Called while Qt paints, where an exception ends the process: it raises none.
+    """
+    return [_decade(float(v) * scale) for v in ([] if values is None else values)]
+
+
+def _decade(exponent: float) -> str:
+    if not abs(exponent) < 300:
+        return ""
+    whole = round(exponent)
+    if abs(exponent - whole) > 1e-6:
+        return labels.significant(10.0**exponent, 2)
+    return f"{10.0**whole:g}" if -3 <= whole <= 3 else "10" + str(whole).translate(_SUPERSCRIPTS)
+
+
+def _drawn(values: npt.NDArray[np.float64], logarithmic: bool) -> npt.NDArray[np.float64]:
+    if not logarithmic:
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(values > 0, np.log10(values), np.nan)
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    c = QtGui.QColor(colour)
+    return c.red(), c.green(), c.blue()
+
+
+def pixel_rect(x: tuple[float, float], y: tuple[float, float]) -> QtCore.QRectF:
+    """Return the rectangle from the outer edges of a picture along x and y."""
+    return QtCore.QRectF(x[0], y[0], x[1] - x[0], y[1] - y[0])
