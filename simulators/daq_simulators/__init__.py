@@ -1,0 +1,14 @@
+"""Instruments with known truth, one module each; registered like the sources of any plugin."""
+
+from __future__ import annotations
+
+import daq
+
+
+@daq.hookimpl
+def daq_sources() -> list[type[daq.Source]]:
+    """Return the simulators."""
+    from daq_simulators.moving_spots import MovingSpots
+    from daq_simulators.stem_camera import StemCamera
+
+    return [MovingSpots, StemCamera]
