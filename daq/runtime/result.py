@@ -19,6 +19,11 @@ class RunResult:
     streams: Mapping[str, Any]
 
 
+def named(name: str, message: str) -> str:
+    """Return a message that begins with the name of who says it, once."""
+    return message if message.startswith((f"{name}:", f"{name} ")) else f"{name}: {message}"
+
+
 def verdict(
     problems: Sequence[str], failed: Mapping[str, str], streams: Mapping[str, Any],
     closed: Mapping[str, Mapping[str, Any]],
@@ -36,11 +41,14 @@ def verdict(
     closed
         What each process said of the streams that it closed.
     """
-    reasons = [*problems, *(f"{name}: {reason}" for name, reason in failed.items())]
-    for name, counters in streams.items():
-        if counters["status"] in ("aborted", "failed", "stale") and not name.startswith("run."):
-            own = closed.get(name, {}).get("reason") or counters.get("reason")
-            reasons.append(f"{name}: {own or counters['status']}")
+    reasons = [*problems, *(named(name, reason) for name, reason in failed.items())]
+    ended = [n for n, c in streams.items() if c["status"] in ("aborted", "failed", "stale")]
+    for name in ended:
+        own = closed.get(name, {}).get("reason") or streams[name].get("reason") or ""
+        # A stream that ended because its input did, or its process, adds nothing.
+        follows = any(own.startswith(f"{other} ") for other in ended if other != name)
+        if not (follows or name.startswith("run.") or streams[name].get("owner") in failed):
+            reasons.append(f"{name}: {own or streams[name]['status']}")
     for header in closed.values():
         given_up = header.get("given_up") or ()
         reasons += [f"{header['stream']}: {who} did not take everything" for who in given_up]

@@ -31,7 +31,7 @@ from daq.runtime.ended_streams import EndedStreams
 from daq.runtime.environment import environment
 from daq.runtime.experiment import AnalysisSettings, Experiment
 from daq.runtime.orders import Orders
-from daq.runtime.result import RunResult, verdict
+from daq.runtime.result import RunResult, named, verdict
 from daq.runtime.run_streams import RunStreams
 from daq.runtime.terminal import Terminal
 
@@ -575,7 +575,7 @@ class Supervisor:
         if self._own is not None:
             self._own.log(level, origin, message, **more)
         if level != "info" or more.get("event") in ("start", "end", "record"):
-            self._terminal.say(level, message if origin == "supervisor" else f"{origin}: {message}")
+            self._terminal.say(level, message if origin == "supervisor" else named(origin, message))
 
 
 def run_experiment(
