@@ -15,6 +15,7 @@ __all__ = [
     "Join",
     "Missing",
     "NO_TIME",
+    "PixelBins",
     "Reader",
     "Rebatch",
     "Run",
@@ -30,6 +31,7 @@ __all__ = [
 _MODULES = {
     "Analysis": "analysis", "Batch": "streams", "Config": "config", "ConfigError": "config",
     "Field": "streams", "Join": "join", "Missing": "streams", "NO_TIME": "streams",
+    "PixelBins": "pixel_bins",
     "Reader": "reader", "Rebatch": "rebatch", "Run": "run", "Source": "source",
     "SourceContext": "source", "Stream": "streams", "View": "view",
     "corrections_for": "corrections", "hookimpl": "hooks", "setting": "config",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from daq.corrections import corrections_for
     from daq.hooks import hookimpl
     from daq.join import Join
+    from daq.pixel_bins import PixelBins
     from daq.reader import Reader
     from daq.rebatch import Rebatch
     from daq.run import Run

@@ -16,7 +16,7 @@ class Corrections:
 
     ``dark``, ``gain`` and ``mask`` have the shape of one record of the field, or are scalars
     (``dark`` and ``gain``). Masked pixels read as 0 so that sums leave them out; `bad` tells an
-    analysis that needs the number of good pixels.
+    analysis that needs the number of good pixels; ``dark`` and ``gain`` [pixel] are float32, flat.
     """
 
     def __init__(self, field: str, shape: tuple[int, ...], constants: Mapping[str, Array]) -> None:
@@ -32,14 +32,14 @@ class Corrections:
                     f"{name} has shape {list(array.shape)}, the field {field!r} has {list(shape)}"
                 )
         self.bad: npt.NDArray[np.bool_] = _of_shape(mask, shape)
-        self._dark = _of_shape(dark, shape).reshape(size)
-        self._scale = _of_shape(gain, shape).reshape(size)
+        self.dark: npt.NDArray[np.float32] = _of_shape(dark, shape).reshape(size)
+        self.gain: npt.NDArray[np.float32] = _of_shape(gain, shape).reshape(size)
         self._bad = self.bad.reshape(size)
 
     def apply(self, values: Array, index: npt.NDArray[np.intp] | None = None) -> Array:
         """Return ``values`` corrected: whole records, or [record, pixel] for the pixels ``index``."""
         flat = values.reshape(len(values), math.prod(values.shape[1:]))
-        dark, scale, bad = self._dark, self._scale, self._bad
+        dark, scale, bad = self.dark, self.gain, self._bad
         if index is not None:
             dark, scale, bad = dark[index], scale[index], bad[index]
         corrected = flat.astype(np.float32, order="C")

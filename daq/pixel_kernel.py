@@ -1,0 +1,44 @@
+"""The compiled loops of `daq.pixel_bins`; apart, so that numba loads only where frames are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[Any]
+Runs = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@numba.njit(cache=True, nogil=True)
+def sum_integers(frames: Pixels, runs: Runs, out: Floats) -> None:
+    """Add the pixels [record, pixel] of each run (first, stop, bin) to ``out`` [record, bin]."""
+    for n in range(len(frames)):
+        frame = frames[n]
+        row = out[n]
+        for k in range(len(runs)):
+            part = np.int64(0)
+            for pixel in range(runs[k, 0], runs[k, 1]):
+                part += np.int64(frame[pixel])
+            row[runs[k, 2]] += np.float64(part)
+
+
+# "reassoc" lets long runs use vector lanes; the code, so the order, is the same for every record
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+def sum_weighted(frames: Pixels, runs: Runs, gain: Floats, out: Floats) -> None:
+    """As `sum_integers`, each pixel times its gain (in the order of the runs)."""
+    for n in range(len(frames)):
+        frame = frames[n]
+        row = out[n]
+        at = 0
+        for k in range(len(runs)):
+            run = frame[runs[k, 0] : runs[k, 1]]
+            weight = gain[at : at + len(run)]
+            at += len(run)
+            part = 0.0
+            for i in range(len(run)):
+                part += np.float64(run[i]) * weight[i]
+            row[runs[k, 2]] += part

@@ -1,0 +1,87 @@
+"""Sums of pixels in bins: the formula of the corrections, exact for integers, bad pixels unread."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import daq
+
+SHAPE = (7, 9)
+
+
+def stream(dtype="<u2", **constants):
+    return daq.Stream("camera", {"frame": daq.Field(dtype, SHAPE)}, constants=constants)
+
+
+def batch(frames, name="camera"):
+    return daq.Batch(name, {"time": np.arange(len(frames)), "frame": frames})
+
+
+def slow(frames, labels, count, dark=0.0, gain=1.0, mask=None):
+    """Sum (raw - dark) * gain of the good pixels of each bin, one at a time."""
+    dark, gain = (np.broadcast_to(np.float64(a), SHAPE) for a in (dark, gain))
+    sums = np.zeros((len(frames), count))
+    for n, frame in enumerate(frames):
+        for at in np.ndindex(*SHAPE):
+            if labels[at] >= 0 and not (mask is not None and mask[at]):
+                sums[n, labels[at]] += (float(frame[at]) - dark[at]) * gain[at]
+    return sums
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["|u1", "<u2", "<u4", "<i4", "<f4", "<f8", "|b1"]),
+    st.sets(st.sampled_from(["dark", "gain", "mask"])),
+    st.integers(0, 4),
+)
+@settings(deadline=None)
+def test_is_the_formula(seed, dtype, which, records):
+    draw = np.random.default_rng(seed)
+    frames = draw.integers(0, 2 if dtype == "|b1" else 200, (records, *SHAPE)).astype(dtype)
+    labels = draw.integers(-1, 5, SHAPE)
+    everything = {
+        "dark": draw.normal(3, 1, SHAPE).astype("<f4"),
+        "gain": draw.uniform(0.5, 2, SHAPE).astype("<f4"),
+        "mask": draw.random(SHAPE) < 0.2,
+    }
+    constants = {name: everything[name] for name in which}
+    bins = daq.PixelBins(stream(dtype, **constants), "frame", labels, 6)
+    found = bins.sums(batch(frames))
+    expected = slow(frames, labels, 6, **constants)
+    assert found.shape == (records, 6)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-6)
+    if not {"dark", "gain"} & which and dtype[1] != "f":
+        assert np.array_equal(found, expected)
+    good = ~constants.get("mask", np.zeros(SHAPE, bool))
+    assert bins.pixels.tolist() == [int(((labels == k) & good).sum()) for k in range(6)]
+
+
+def test_does_not_depend_on_the_batch():
+    draw = np.random.default_rng(1)
+    frames = draw.normal(10, 3, (20, *SHAPE)).astype("<f4")
+    gain = draw.uniform(0.5, 2, SHAPE).astype("<f4")
+    bins = daq.PixelBins(stream("<f4", gain=gain), "frame", draw.integers(-1, 3, SHAPE))
+    whole = bins.sums(batch(frames))
+    single = np.concatenate([bins.sums(batch(frames[n : n + 1])) for n in range(20)])
+    assert np.array_equal(whole, single)
+
+
+def test_bad_pixels_are_not_read():
+    mask = np.zeros(SHAPE, bool)
+    mask[2, 3] = True
+    frames = np.ones((1, *SHAPE), "<f4")
+    frames[0, 2, 3] = np.nan
+    bins = daq.PixelBins(stream("<f4", mask=mask), "frame", np.zeros(SHAPE, int))
+    assert bins.sums(batch(frames))[0, 0] == 62
+    frames[0, 0, 0] = np.nan
+    assert np.isnan(bins.sums(batch(frames))[0, 0])
+
+
+def test_labels_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"integers \[7, 9\] are needed"):
+        daq.PixelBins(stream(), "frame", np.zeros((3, 3), int))
+    with pytest.raises(ValueError, match="there are 2 bins"):
+        daq.PixelBins(stream(), "frame", np.full(SHAPE, 2), 2)
