@@ -12,7 +12,8 @@
 
 Integers without units beside an image or a profile only count; they are shown when asked for.
 
-A plugin's view goes first. ``<field>_errors`` is drawn with ``<field>``, never alone.
+A plugin's view goes before all these, and says where it stands among the others (`daq.View.rank`).
+``<field>_errors`` is drawn with ``<field>``, never alone.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class PanelSpec:
     view: type[View] | None = None
     aside: bool = False
     """True for book-keeping beside an image or profile: not shown unless asked for."""
+    beside: tuple[str, ...] = ()
+    """Further streams that the view draws."""
 
     @property
     def key(self) -> str:
@@ -68,12 +71,13 @@ def panels_for(stream: Stream, views: Iterable[type[View]] = ()) -> list[PanelSp
     for view in views:
         try:
             draws = view.can_draw(stream)
+            beside = tuple(view.beside(stream)) if draws else ()
         except Exception as error:  # a plugin may raise anything; the default stands
             log.warning("view %s.can_draw failed on %s: %s", view.__name__, stream.name, error)
             continue
         if draws:
             name = f"{stream.name}: {view.name or view.__name__}"
-            return [PanelSpec("view", stream.name, (), name, view)]
+            return [PanelSpec("view", stream.name, (), name, view, view.aside, beside)]
     return default_panels(stream)
 
 
@@ -144,11 +148,13 @@ def is_drawn_by_default(stream: str) -> bool:
     return not any(matches(pattern, stream) for pattern in NOT_DRAWN)
 
 
-def rank(stream: Stream) -> int:
-    """Return 0 for results, 1 for what instruments send, 2 for the log: results are shown first."""
+def rank(stream: Stream, spec: PanelSpec) -> int:
+    """Return where a panel stands: what a view says, else results, then instruments, then the log."""
+    if spec.view is not None:
+        return spec.view.rank
     if stream.name.startswith("run."):
-        return 2
-    return 0 if "process" in stream.attributes else 1
+        return 300
+    return 100 if "process" in stream.attributes else 200
 
 
 def arrange(
@@ -156,11 +162,11 @@ def arrange(
 ) -> tuple[list[PanelSpec], list[PanelSpec]]:
     """Return what is shown and what is not, of streams in the order in which they opened.
 
-    Each stream gets one panel before any gets a second, results before raw data; what is shown
-    stands in that order too, the panels of one stream together.
+    Each stream gets one panel before any gets a second, by `rank`; what is shown stands in that
+    order too, the panels of one stream together.
     """
     turns = [
-        (turn, rank(stream), order, spec)
+        (turn, rank(stream, spec), order, spec)
         for order, (stream, specs) in enumerate(panels)
         for turn, spec in enumerate(specs)
     ]

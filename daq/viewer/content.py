@@ -257,23 +257,115 @@ class TextContent(Content):
 
 
 class ViewContent(Content):
-    """The newest batch, for the view of a plugin."""
+    """The newest records for the view of a plugin: of its stream, and of those beside it."""
 
     def __init__(self, stream: Stream, spec: PanelSpec) -> None:
         super().__init__(stream, spec)
-        self.batch: Batch | None = None
-        self._corrections = corrections_for(stream)
+        self._limit = None if spec.view is None else spec.view.records
+        self._newest: dict[str, NewestRecords] = {}
+        self._versions: dict[str, int] = {}
+        self.attend(stream)
+
+    def attend(self, stream: Stream) -> None:
+        """Expect records of a stream: the view's own, or one beside it."""
+        known = self._newest.get(stream.name)
+        if known is None or known.stream is not stream:
+            self._newest[stream.name] = NewestRecords(stream, self._limit)
 
     def absorb(self, batch: Batch, index: Integers) -> None:
         """Keep a copy of the newest records, see `VIEW_BYTES`."""
-        if self.batch is not None and int(index[0]) < (self.batch.first or 0):
-            return
-        most = max(1, VIEW_BYTES // max(1, self.stream.record_bytes))
-        newest = batch.slice(max(0, batch.count - most), batch.count).copy()
-        if newest.corrections is None:
-            newest.corrections = self._corrections
-        self.batch = newest
-        self.version += 1
+        kept = self._newest.get(batch.stream)
+        if kept is not None and kept.add(batch, index):
+            self.version += 1
+            self._versions[batch.stream] = self.version
+
+    @property
+    def batch(self) -> Batch | None:
+        """The newest records of the view's own stream."""
+        return self._newest[self.stream.name].batch
+
+    def since(self, version: int) -> list[Batch]:
+        """Return what changed after a version, those beside before the view's own stream."""
+        found = [
+            kept.batch
+            for name, kept in self._newest.items()
+            if self._versions.get(name, 0) > version and kept.batch is not None
+        ]
+        return sorted(found, key=lambda batch: batch.stream == self.stream.name)
+
+
+class NewestRecords:
+    """The newest records of one stream, however they came.
+
+    That is in batches of any size, in any order, or with some of their fields in one batch and the
+    rest in another, as files are read.
+
+    Parameters
+    ----------
+    limit
+        Records up to the newest valid one that are kept, at most `VIEW_BYTES` of them; those among
+        them that are lost, or did not come, read as fill values. None: those of the newest batch.
+    """
+
+    def __init__(self, stream: Stream, limit: int | None) -> None:
+        most = max(1, VIEW_BYTES // max(1, stream.record_bytes))
+        self.stream = stream
+        self._whole = limit is None
+        self._most = most if limit is None else min(limit, most)
+        self._index: Integers = np.empty(0, np.int64)
+        self._corrections = corrections_for(stream)
+        self.batch: Batch | None = None
+
+    def add(self, batch: Batch, index: Integers) -> bool:
+        """Take copies of records; tell whether there is anything new."""
+        rows = np.arange(batch.count) if self._whole else np.flatnonzero(batch.valid)
+        rows = rows[-self._most :]
+        index = index[rows]
+        if self._whole and len(self._index) and len(index) and index[0] < self._index[0]:
+            if len(batch.raw) == len(self.stream.fields) or index[-1] < self._index[-1]:
+                return False
+            # The rest of records that are there.
+            there = np.isin(index, self._index)
+            rows, index = rows[there], index[there]
+        if len(index) == 0:
+            return False
+        wanted = index
+        if not self._whole:
+            both = np.union1d(self._index, index)
+            wanted = np.arange(max(both[0], both[-1] - self._most + 1), both[-1] + 1)
+        new = np.isin(wanted, index)
+        if not new.any():
+            return False
+        self.batch = self._merged(batch, rows[np.searchsorted(index, wanted[new])], wanted, new)
+        self._index = wanted
+        return True
+
+    def _merged(
+        self, batch: Batch, rows: Integers, wanted: Integers, new: npt.NDArray[np.bool_]
+    ) -> Batch:
+        """Return the records ``wanted``: ``rows`` of a batch where they are new, else as they were."""
+        kept = self.batch
+        old = np.isin(wanted, self._index)
+        before = np.searchsorted(self._index, wanted[old])
+        arrays = {}
+        for name, field in self.stream.fields.items():
+            known = None if kept is None else kept.raw.get(name)
+            if name not in batch.raw and known is None:
+                continue
+            values = np.empty((len(wanted), *field.shape), field.numpy_dtype)
+            if not new.all() or name not in batch.raw:
+                values[...] = NO_TIME if name == "time" else field.fill
+            if known is not None:
+                values[old] = known[before]
+            if name in batch.raw:
+                values[new] = batch.raw[name][rows]
+            arrays[name] = values
+        valid = np.zeros(len(wanted), bool)
+        if kept is not None:
+            valid[old] = kept.valid[before]
+        valid[new] = batch.valid[rows]
+        corrections = batch.corrections or self._corrections
+        return Batch(batch.stream, arrays, int(wanted[0]), valid, corrections)
 
 
 def content_for(stream: Stream, spec: PanelSpec) -> Content:

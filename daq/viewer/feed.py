@@ -338,10 +338,12 @@ class RunFeed(Feed):
         while not self._stop.is_set():
             reader.refresh()
             open_streams = 0
-            for name, stream in list(reader.streams.items()):
+            streams = dict(reader.streams)
+            for stream in streams.values():  # first: a view may draw a stream beside its own
+                scene.opened(stream)
+            for name, stream in streams.items():
                 if self._stop.is_set():
                     return
-                scene.opened(stream)
                 self._advance(reader, scene, stream)
                 if (closed := reader.closed(name)) is not None:
                     scene.closed(name, *closed)
@@ -359,7 +361,13 @@ class RunFeed(Feed):
         count, done = reader.count(name), self._read.get(name, 0)
         missing = sum(lost for _, lost, _ in reader.missing(name))
         if count > done:
-            small = [f for f, field in stream.fields.items() if field.record_bytes <= SMALL]
+            # an image is none of which a history is drawn, however small
+            small = [
+                name
+                for name, field in stream.fields.items()
+                if field.record_bytes <= SMALL
+                and (len(field.shape) < 2 or min(field.shape[-2:]) < 8)
+            ]
             large = [f for f in stream.fields if f not in small]
             if any(choice.drawn(stream, f) or choice.is_text(stream.fields[f]) for f in small):
                 self._read_small(reader, scene, stream, small, done, count)

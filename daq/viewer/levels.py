@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from daq.viewer import labels
 
 INTERVAL = 0.5
 """Seconds between two computations of the levels."""
@@ -61,6 +64,40 @@ def logarithm(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return np.where(np.isnan(values), values, np.float32(0))
     found: npt.NDArray[np.float32] = np.log10(np.maximum(values, positive.min()))
     return found
+
+
+def decade_ticks(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:
+    """Return ticks for a logarithmic scale from 10^low to 10^high: (log10 of a round value, label).
+
+    All digits, or 1, 2, 3, 5, 7, or 1, 2, 5, or 1, 3, or powers of ten alone, whichever are at most ``most``;
+    where fewer than three such values lie in so narrow a range, evenly spaced ones.
+    """
+    if not (-300 < low <= high < 300):
+        return []
+    tolerance = 1e-9 * max(1.0, abs(low), abs(high))
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    for steps in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        places = [
+            (math.log10(step) + decade, f"{step}e{decade}") for decade in decades for step in steps
+        ]
+        inside = [p for p in places if low - tolerance <= p[0] <= high + tolerance]
+        if min(3, most) <= len(inside) <= most:
+            return [(place, labels.significant(float(value), 1)) for place, value in inside]
+        if len(inside) < 3:
+            break
+    if high - low > 1:
+        every = max(1, math.ceil((high - low) / most))
+        powers = [k for k in decades if low <= k <= high and k % every == 0]
+        return [(float(k), labels.significant(10.0**k, 1)) for k in powers]
+    # Even steps of the value itself.
+    bottom, top = 10.0**low, 10.0**high
+    if not top > bottom:
+        return [(low, labels.significant(bottom, 3))]
+    step = 10.0 ** math.floor(math.log10((top - bottom) / 2))
+    step = next(step * k for k in (1, 2, 5, 10) if (top - bottom) / (step * k) <= most)
+    values = np.arange(math.ceil(bottom / step), math.floor(top / step) + 1) * step
+    digits = max(2, 1 + math.floor(math.log10(top)) - math.floor(math.log10(step)))
+    return [(math.log10(v), labels.significant(v, digits)) for v in values.tolist() if v > 0]
 
 
 class Levels:

@@ -61,10 +61,14 @@ class Report:
 
 
 class StreamProgress:
-    """Book-keeping of one stream as the viewer sees it; no clock of its own (``now`` in s)."""
+    """Book-keeping of one stream as the viewer sees it; no clock of its own (``now`` in s).
 
-    def __init__(self, now: float, *, live: bool = True) -> None:
+    ``result``: an analysis gives it. What is missing of it has no result, but nothing was lost.
+    """
+
+    def __init__(self, now: float, *, live: bool = True, result: bool = False) -> None:
         self.live = live
+        self.result = result
         self.end = 0
         self.skipped = 0
         self.lost = 0
@@ -115,7 +119,8 @@ class StreamProgress:
         records = f"{labels.count(self.end)} records"
         parts = [f"{records}, {labels.significant(rate)}/s" if state == "live" else records]
         if self.lost:
-            parts.append(f"LOST {labels.count(self.lost)}")
+            many = labels.count(self.lost)
+            parts.append(f"{many} without result" if self.result else f"LOST {many}")
         if state in ("live", "stale"):
             behind = f" ({labels.duration(seconds)})" if seconds is not None else ""
             parts.append(f"lag {labels.count(self.lag_records)}{behind}")

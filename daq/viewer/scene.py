@@ -18,7 +18,7 @@ from daq.streams import Batch, Stream
 from daq.view import View
 from daq.viewer import choice, labels
 from daq.viewer.choice import PanelSpec
-from daq.viewer.content import Content, content_for, first_time
+from daq.viewer.content import Content, ViewContent, content_for, first_time
 from daq.viewer.progress import Report, StreamProgress
 
 MAX_STREAMS = 256
@@ -66,6 +66,8 @@ class Scene:
         """What the bus (or the file) refused last, in one line."""
         self.not_kept = 0
         self._streams: dict[str, _Stream] = {}
+        self._beside: dict[str, list[ViewContent]] = {}
+        """Contents of views that draw a stream beside their own, by the name of that stream."""
 
     # -- what a feed tells ----------------------------------------------------------------------
 
@@ -80,11 +82,11 @@ class Scene:
             if known is None and len(self._streams) >= MAX_STREAMS:
                 self.not_kept += 1
                 return
-            progress = StreamProgress(self.clock(), live=self.live)
+            result = "process" in stream.attributes
+            progress = StreamProgress(self.clock(), live=self.live, result=result)
             progress.connected = self.connected
             specs = choice.panels_for(stream, self.views)
-            self._streams[stream.name] = _Stream(stream, specs, progress)
-            self.structure += 1
+            self._place(_Stream(stream, specs, progress))
 
     def absorb(self, batch: Batch, skipped: int = 0, stride: int = 1) -> None:
         """Take the records of a batch.
@@ -99,7 +101,7 @@ class Scene:
                 return
             first = batch.first or 0
             index = first + stride * np.arange(batch.count, dtype=np.int64)
-            for content in known.contents.values():
+            for content in (*known.contents.values(), *self._beside.get(batch.stream, ())):
                 content.absorb(batch, index)
             known.progress.drew(first, int(index[-1]) + 1 - first, skipped, self.clock())
             started = first_time(batch)
@@ -125,6 +127,7 @@ class Scene:
         with self.lock:
             if self.uid is not None and uid is not None and uid != self.uid:
                 self._streams.clear()
+                self._beside.clear()
                 self.structure += 1
             self.uid, self.recording = uid or self.uid, recording
             self.title = title or self.title
@@ -161,8 +164,7 @@ class Scene:
             if known is None or spec.key not in known.contents:
                 return
             specs = choice.default_panels(known.stream)
-            self._streams[spec.stream] = _Stream(known.stream, specs, known.progress)
-            self.structure += 1
+            self._place(_Stream(known.stream, specs, known.progress))
 
     def origin(self, name: str) -> int:
         """Return where the time axis of a stream begins, ns since 1970 UTC.
@@ -193,7 +195,8 @@ class Scene:
     def loss(self) -> str:
         """Return what was lost by instruments, in a word: ``lossless`` or how much."""
         with self.lock:
-            lost = sum(known.progress.lost for known in self._streams.values())
+            progress = [known.progress for known in self._streams.values()]
+            lost = sum(p.lost for p in progress if not p.result)
         return "lossless" if lost == 0 else f"{labels.count(lost)} records LOST"
 
     def counters(self) -> Mapping[str, Any]:
@@ -204,3 +207,19 @@ class Scene:
                 "panels": sum(len(known.specs) for known in self._streams.values()),
                 "not_kept": self.not_kept,
             }
+
+    def _place(self, placed: _Stream) -> None:
+        """Keep a stream under its name, and tell the views that draw it beside their own."""
+        self._streams[placed.stream.name] = placed
+        self._beside.clear()
+        for known in self._streams.values():
+            for content in known.contents.values():
+                if not isinstance(content, ViewContent):
+                    continue
+                for name in content.spec.beside:
+                    if name not in self._streams or name == known.stream.name:
+                        continue
+                    self._beside.setdefault(name, []).append(content)
+                    if placed.stream.name in (name, known.stream.name):
+                        content.attend(self._streams[name].stream)
+        self.structure += 1

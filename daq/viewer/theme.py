@@ -75,6 +75,9 @@ def style_sheet(colours: Theme) -> str:
         background: {c.panel}; height: 0; }}
     QToolButton {{ color: {c.muted}; background: transparent; border: none; padding: 0 4px; }}
     QToolButton::menu-indicator {{ image: none; }}
+    QComboBox {{ background: {c.panel}; color: {c.text}; border: 1px solid {c.border};
+        border-radius: 4px; padding: 0 6px; }}
+    QComboBox QAbstractItemView {{ background: {c.panel}; color: {c.text}; }}
     QMenuBar, QMenu {{ background: {c.panel}; color: {c.text}; }}
     QMenuBar::item:selected, QMenu::item:selected {{ background: {c.blue}; color: #ffffff; }}
     QMenu::item:disabled {{ color: {c.muted}; }}

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyqtgraph as pg
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from daq.viewer import labels
@@ -14,16 +13,10 @@ from daq.viewer.axes import Axis
 from daq.viewer.choice import PanelSpec
 from daq.viewer.content import Content, LatestContent, MapContent, Picture
 from daq.viewer.levels import Levels, asks_for_logarithm, logarithm
-from daq.viewer.panels import plot
 from daq.viewer.panels.panel import Panel
+from daq.viewer.panels.picture_area import PictureArea
 from daq.viewer.scene import Scene
-from daq.viewer.theme import COLOUR_MAPS, Theme, colour_map
-
-BAR_WIDTH = 12
-
-MOST_FITS = 20
-"""How often a picture is fitted into a panel of one size: wider tick labels make it narrower, and a
-narrower one may have shorter labels, which would go on for ever."""
+from daq.viewer.theme import COLOUR_MAPS, Theme
 
 
 class PicturePanel(Panel):
@@ -33,42 +26,14 @@ class PicturePanel(Panel):
         super().__init__(spec, scene, colours)
         self._levels = Levels()
         self._log = False
-        self._map: str | None = None
         self._chosen_map: str | None = None
         self._picture: Picture | None = None
-        widget = plot.canvas(colours)
-        self._plot = plot.add_plot(widget, colours)
-        self._plot.invertY(True)
-        self._plot.setDefaultPadding(0.0)
-        self._void = QtWidgets.QGraphicsRectItem()
-        self._void.setPen(pg.mkPen(None))
-        self._void.setBrush(pg.mkBrush(colours.not_a_number))
-        self._void.setToolTip("no value")
-        self._image = pg.ImageItem(axisOrder="row-major")
-        self._plot.addItem(self._void)
-        self._plot.addItem(self._image)
-        self._bar = pg.ColorBarItem(
-            values=(0, 1), width=BAR_WIDTH, colorMap=colour_map("viridis"), interactive=False
-        )
-        self._bar.setImageItem(self._image, insert_in=self._plot)
-        self._bar.axis.setWidth(None)
-        plot.style_axis(self._bar.axis, colours)
-        self._labels = plot.AxisLabels(self._plot.vb, colours, self)
-        self._canvas = widget
-        self._whole = True
-        # Not at once: axes change their width while they are painted, and Qt does not survive a
-        # layout in the middle of that.
-        self._fitting = QtCore.QTimer(self)
-        self._fitting.setSingleShot(True)
-        self._fitting.timeout.connect(self._fit)
-        widget.sigDeviceRangeChanged.connect(self._fit_soon)
-        self._plot.vb.sigResized.connect(self._fit_soon)
-        self._plot.vb.sigRangeChangedManually.connect(self._zoomed)
-        self.body.addWidget(widget, 1)
+        self._area = PictureArea(colours, self)
+        self._plot, self._image = self._area.plot, self._area.image
+        self.body.addWidget(self._area.widget, 1)
         self._slider: QtWidgets.QSlider | None = None
-        self._fits, self._fitted_size = 0, (0, 0)
         self._make_menu()
-        widget.scene().sigMouseMoved.connect(self._on_hover)
+        self._area.widget.scene().sigMouseMoved.connect(self._on_hover)
 
     def draw(self, content: Content, now: float) -> None:
         """Draw the newest picture."""
@@ -97,77 +62,22 @@ class PicturePanel(Panel):
         elif self._chosen_map == "diverging" and not self._levels.locked:
             reach = max(abs(levels[0]), abs(levels[1]))
             levels = (-reach, reach)
-        self._set_map(self._chosen_map or ("viridis" if self.spec.kind == "map" else "inferno"))
-        self._image.setImage(values, autoLevels=False, levels=levels)
-        self._bar.setLevels(levels)
-        rect = plot.pixel_rect(picture.x.edges, picture.y.edges)
-        self._image.setRect(rect)
-        self._void.setRect(rect)
-        self._label(picture, levels)
-        if first:
-            self._plot.setAspectLocked(self._shape() is not None)
-            self._show_all()
+        self._area.set_map(
+            self._chosen_map or ("viridis" if self.spec.kind == "map" else "inferno")
+        )
+        x, y = picture.x, picture.y
+        self._area.frame((x.label, *x.edges), (y.label, *y.edges), square=picture.square)
+        self._area.draw(values, levels, logarithmic=self._log)
+        self._label(picture)
 
-    def _label(self, picture: Picture, levels: tuple[float, float]) -> None:
+    def _label(self, picture: Picture) -> None:
         for side, axis in (("bottom", picture.x), ("left", picture.y)):
-            item = self._plot.getAxis(side)
-            self._labels.set(item, axis.label)
             if not axis.even:
-                item.setTicks([_uneven_ticks(axis)])
+                self._plot.getAxis(side).setTicks([_uneven_ticks(axis)])
         name = self.spec.fields[0]
         units = self.scene.streams()[self.spec.stream].fields[name].units
-        self._labels.set(
-            self._bar.axis,
-            picture.label,
-            labels.with_units(name.replace("_", " "), units),
-            units or name,
-        )
-        self._bar.axis.setTicks([_decades(levels)] if self._log else None)
-
-    def _shape(self) -> float | None:
-        """Return width over height of a picture that must keep its shape, or None.
-
-        Square pixels only where that does not squeeze the picture into a thread.
-        """
-        if self._picture is None or not self._picture.square:
-            return None
-        rect = plot.pixel_rect(self._picture.x.edges, self._picture.y.edges)
-        shape = abs(rect.width() / rect.height()) if rect.height() else 1.0
-        return shape if 1 / 12 < shape < 12 else None
-
-    def _fit_soon(self, *_: object) -> None:
-        self._fitting.start(0)
-
-    def _fit(self) -> None:
-        """Leave no room between picture and axes: they end where it ends, in the middle of the panel."""
-        shape, size = self._shape(), (self._canvas.width(), self._canvas.height())
-        if size != self._fitted_size:
-            self._fitted_size, self._fits = size, 0
-        self._fits += 1
-        if shape is None or self._fits > MOST_FITS:
-            return
-        item, box, layout = self._plot, self._plot.vb, self._canvas.ci.layout
-        left, top, right, bottom = plot.MARGINS
-        beside = item.size().width() - box.size().width()
-        above = item.size().height() - box.size().height()
-        width = self._canvas.width() - left - right - beside
-        height = self._canvas.height() - top - bottom - above
-        across = max(0.0, (width - height * shape) / 2)
-        down = max(0.0, (height - width / shape) / 2)
-        margins = (left + across, top + down, right + across, bottom + down)
-        changed = max(abs(a - b) for a, b in zip(margins, layout.getContentsMargins(), strict=True))
-        if width > 20 and height > 20 and changed > 0.5:
-            layout.setContentsMargins(*margins)
-        if self._whole:
-            self._show_all()
-
-    def _zoomed(self, *_: object) -> None:
-        self._whole = False
-
-    def _set_map(self, name: str) -> None:
-        if name != self._map:
-            self._map = name
-            self._bar.setColorMap(colour_map(name))
+        short = labels.with_units(name.replace("_", " "), units)
+        self._area.label_bar(picture.label, short, units or name)
 
     # -- what the user may change ---------------------------------------------------------------
 
@@ -185,7 +95,7 @@ class PicturePanel(Panel):
         self._log_action = self.option("logarithmic", self._set_log, checked=False)
         self.option("lock levels", self._set_lock, checked=False)
         self.menu.addSeparator()
-        self.option("whole picture", self._show_all)
+        self.option("whole picture", self._area.show_all)
 
     def _choose_map(self, name: str | None) -> None:
         self._chosen_map = name
@@ -202,12 +112,6 @@ class PicturePanel(Panel):
         else:
             self._levels.follow()
         self.redraw()
-
-    def _show_all(self) -> None:
-        self._whole = True
-        if self._picture is not None:
-            rect = plot.pixel_rect(self._picture.x.edges, self._picture.y.edges)
-            self._plot.setRange(rect, padding=0.0)
 
     def _add_slider(self, stack: LatestContent) -> None:
         self._slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
@@ -258,15 +162,3 @@ def _uneven_ticks(axis: Axis, most: int = 6) -> list[tuple[float, str]]:
         np.linspace(0, len(axis.coordinates) - 1, most).round().astype(int)
     )
     return [(float(p), labels.significant(float(axis.coordinates[p]), 2)) for p in places]
-
-
-def _decades(levels: tuple[float, float]) -> list[tuple[float, str]]:
-    low, high = levels
-    if high - low < 1.5:
-        values = np.linspace(low, high, 4)
-        return [(float(v), labels.significant(10.0 ** float(v), 2)) for v in values]
-    step = max(1, round((high - low) / 6))
-    return [
-        (float(k), labels.significant(10.0**k, 1))
-        for k in range(int(np.ceil(low)), int(np.floor(high)) + 1, step)
-    ]

@@ -115,16 +115,46 @@ class AxisLabels(QtCore.QObject):
                 axis.resizeEvent()  # puts the label in the middle: setLabel leaves it where it was
 
 
-def legend_label() -> QtWidgets.QLabel:
-    """Return the line above a plot that names its curves, hidden at first."""
-    label = QtWidgets.QLabel()
-    font = label.font()
-    font.setPointSizeF(LABEL_SIZE)
-    label.setFont(font)
-    policy = QtWidgets.QSizePolicy.Policy
-    label.setSizePolicy(policy.Ignored, policy.Fixed)
-    label.hide()
-    return label
+class FittingLabel(QtWidgets.QLabel):
+    """One line: the first of several texts (HTML, from long to short) that has room; hidden if none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        font = self.font()
+        font.setPointSizeF(LABEL_SIZE)
+        self.setFont(font)
+        self.setTextFormat(QtCore.Qt.TextFormat.RichText)
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Ignored, policy.Fixed)
+        self.setMinimumWidth(20)
+        self._texts: tuple[tuple[str, float], ...] = ()
+        self.hide()
+
+    def set(self, *texts: str) -> None:
+        """Show one of ``texts``."""
+        if texts != tuple(text for text, _ in self._texts):
+            self._texts = tuple((text, self._width_of(text)) for text in texts)
+            self.setToolTip(texts[0] if texts else "")
+            self.setVisible(any(texts))
+            self._choose()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:  # noqa: N802 - Qt's name
+        """Choose anew."""
+        super().resizeEvent(event)
+        self._choose()
+
+    def _width_of(self, text: str) -> float:
+        document = QtGui.QTextDocument()
+        document.setDefaultFont(self.font())
+        document.setDocumentMargin(0)
+        document.setHtml(text)
+        return document.idealWidth()
+
+    def _choose(self) -> None:
+        fitting = [text for text, width in self._texts if width <= self.width() - 2]
+        shown = fitting[0] if fitting else self._texts[-1][0] if self._texts else ""
+        if shown != self.text():
+            self.setText(shown)
 
 
 class Curves:
@@ -142,15 +172,23 @@ class Curves:
                 self._items[number] = self._make(number, curve)
             self._update(self._items[number], number, curve, log_x, log_y)
 
-    def legend(self, curves: list[Curve]) -> str:
-        """Return a line of HTML that names the curves in their colours; empty for a single one."""
+    def legend(self, curves: list[Curve]) -> tuple[str, ...]:
+        """Return lines of HTML that name the curves in their colours, from long to short.
+
+        None for a single curve.
+        """
         if len(curves) < 2:
-            return ""
-        return "&nbsp;&nbsp; ".join(
-            f'<span style="color:{self._colours.curves[n % len(self._colours.curves)]}">'
-            f"<b>\u2501</b> {html.escape(curve.label)}</span>"
-            for n, curve in enumerate(curves)
-        )
+            return ()
+        return tuple(self._named(curves, most) for most in (100, 24, 14, 8, 4))
+
+    def _named(self, curves: list[Curve], most: int) -> str:
+        """Name curves with ``most`` letters each."""
+        named = []
+        for number, curve in enumerate(curves):
+            colour = self._colours.curves[number % len(self._colours.curves)]
+            label = curve.label if len(curve.label) <= most else curve.label[: most - 1] + "\u2026"
+            named.append(f'<span style="color:{colour}"><b>\u2501</b> {html.escape(label)}</span>')
+        return "&nbsp;&nbsp; ".join(named)
 
     def _make(self, number: int, curve: Curve) -> tuple[Any, Any, Any]:
         colour = self._colours.curves[number % len(self._colours.curves)]

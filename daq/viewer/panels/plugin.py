@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 from PySide6 import QtWidgets
 
 from daq.viewer.choice import PanelSpec
 from daq.viewer.content import Content, ViewContent
+from daq.viewer.figure import Figure
 from daq.viewer.panels.panel import Panel
 from daq.viewer.scene import Scene
 from daq.viewer.theme import Theme
@@ -21,11 +23,13 @@ class ViewPanel(Panel):
     def __init__(self, spec: PanelSpec, scene: Scene, colours: Theme) -> None:
         super().__init__(spec, scene, colours)
         self._view = None
+        self._drawn = 0
         stream = scene.streams().get(spec.stream)
         if spec.view is None or stream is None:
             return
         try:
             view = spec.view()
+            view.figure = functools.partial(Figure, colours)
             widget = view.widget(stream)
             if not isinstance(widget, QtWidgets.QWidget):
                 raise TypeError(f"widget() gave {type(widget).__name__}, not a QWidget")
@@ -38,11 +42,14 @@ class ViewPanel(Panel):
     def draw(self, content: Content, now: float) -> None:
         """Give the view the newest records."""
         assert isinstance(content, ViewContent)
-        batch = content.batch
-        if self._view is None or batch is None:
+        with self.scene.lock:
+            batches = content.since(self._drawn)
+            self._drawn = content.version
+        if self._view is None:
             return
         try:
-            self._view.update(batch)
+            for batch in batches:
+                self._view.update(batch)
         except Exception as error:
             self._failed(error)
 

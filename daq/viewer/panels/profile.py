@@ -23,7 +23,7 @@ class ProfilePanel(Panel):
         self._plot.showGrid(x=True, y=True, alpha=colours.grid / 255)
         self._curves = plot.Curves(self._plot, colours)
         self._labels = plot.AxisLabels(self._plot.vb, colours, self)
-        self._legend = plot.legend_label()
+        self._legend = plot.FittingLabel()
         self.body.addWidget(self._legend)
         self.body.addWidget(widget, 1)
         self._x_action = self.option("logarithmic x", self._set_log_x, checked=False)
@@ -38,8 +38,7 @@ class ProfilePanel(Panel):
             self._x_action.setChecked(axis.logarithmic)
             self._set_log_x(axis.logarithmic)
         self._curves.set(curves, log_x=bool(self._log_x), log_y=self._log_y)
-        self._legend.setText(self._curves.legend(curves))
-        self._legend.setVisible(len(curves) > 1)
+        self._legend.set(*self._curves.legend(curves))
         self._labels.set(self._plot.getAxis("bottom"), axis.label)
         name = self.spec.fields[0]
         field = content.stream.fields[name]

@@ -26,7 +26,7 @@ class TracePanel(Panel):
         self._plot.showGrid(x=True, y=True, alpha=colours.grid / 255)
         self._curves = plot.Curves(self._plot, colours)
         self._labels = plot.AxisLabels(self._plot.vb, colours, self)
-        self._legend = plot.legend_label()
+        self._legend = plot.FittingLabel()
         self.body.addWidget(self._legend)
         self.body.addWidget(widget, 1)
         self.option("logarithmic", self._set_log, checked=False)
@@ -43,8 +43,7 @@ class TracePanel(Panel):
         self._curves.set(drawn, log_y=self._log)
         start = datetime.datetime.fromtimestamp(origin / 1e9, datetime.UTC)
         since = f"time since {start:%Y-%m-%d %H:%M:%S} UTC"
-        self._legend.setText(self._curves.legend(curves))
-        self._legend.setVisible(len(curves) > 1)
+        self._legend.set(*self._curves.legend(curves))
         self._labels.set(
             self._plot.getAxis("bottom"),
             labels.with_units(since, unit),

@@ -1,0 +1,235 @@
+"""What views draw on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import daq
+from daq.viewer import availability
+from daq.viewer.levels import decade_ticks
+
+if (reason := availability()) is not None:
+    pytest.skip(reason, allow_module_level=True)
+
+import pyqtgraph as pg
+from PySide6 import QtCore, QtWidgets
+
+from daq.viewer import window
+from daq.viewer.figure import Figure
+from daq.viewer.panels.picture_area import round_length
+from daq.viewer.theme import DARK
+
+
+@pytest.fixture(scope="module")
+def application():
+    with window._application(offscreen=True) as made:
+        yield made
+
+
+@pytest.fixture
+def figure(application):
+    made = Figure(DARK)
+    made.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)
+    made.resize(420, 320)
+    made.show()
+    yield made
+    made.close()
+    made.deleteLater()
+    application.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+
+
+def paint(figure) -> None:
+    for _ in range(3):
+        figure.grab()
+        QtWidgets.QApplication.processEvents()
+
+
+def items(figure, kind) -> list:
+    views = figure.findChildren(pg.GraphicsView)
+    return [item for view in views for item in view.scene().items() if isinstance(item, kind)]
+
+
+def lines(figure) -> list[str]:
+    labels = figure.findChildren(QtWidgets.QLabel)
+    return [label.text() for label in labels if label.isVisibleTo(figure)]
+
+
+def test_the_longest_words_that_fit(figure):
+    figure.say(
+        "every word of this long sentence, and then some more of it, to be sure" * 2, "short"
+    )
+    paint(figure)
+    assert lines(figure) == ["short"]
+    figure.resize(1600, 320)
+    paint(figure)
+    assert lines(figure)[0].startswith("every word")
+    figure.say("<b>&</b>")
+    assert lines(figure) == ["&lt;b&gt;&amp;&lt;/b&gt;"]
+    figure.say()
+    assert lines(figure) == []
+
+
+def test_colours_are_named(figure):
+    figure.key([("#ff0000", "bound <"), ("#00ff00", "masked")])
+    paint(figure)
+    assert "#ff0000" in lines(figure)[0] and "bound &lt;" in lines(figure)[0]
+    figure.key([])
+    assert lines(figure) == []
+
+
+def test_a_choice_of_several_only(figure):
+    chosen = []
+    figure.choice(["one"], chosen.append)
+    assert not figure.findChildren(QtWidgets.QComboBox)
+    figure.choice(["one", "two"], chosen.append)
+    figure.findChildren(QtWidgets.QComboBox)[0].setCurrentIndex(1)
+    assert chosen == [1]
+
+
+def test_errors_on_a_logarithmic_axis(figure):
+    plot = figure.plot(("t (s)",), ("y (V)",), logarithmic="xy")
+    plot.points("p", [1, 10, 100, -1], [10, 100, 1, 5], [5, 200, 0.5, 1])
+    paint(figure)
+    (points,) = items(figure, pg.ScatterPlotItem)
+    assert np.array(points.getData()) == pytest.approx(np.array([[0, 1, 2], [1, 2, 0]]))
+    (bars,) = items(figure, pg.ErrorBarItem)
+    assert bars.opts["top"] == pytest.approx(np.log10([1.5, 3, 1.5]))
+    # What reaches below zero ends at the point.
+    assert bars.opts["bottom"] == pytest.approx([np.log10(2), 0, np.log10(2)])
+
+
+def test_what_has_a_name_is_replaced(figure):
+    plot = figure.plot(("x",), ("y",))
+    for _ in range(3):
+        plot.points("p", [1, 2], [1, 2], ([0.1, 0.1], [0.2, 0.2]))
+        plot.curve("c", [1, 2], [1, np.nan])
+        plot.level("zero", 0.0)
+    paint(figure)
+    assert len(items(figure, pg.ErrorBarItem)) == 1
+    assert len(items(figure, pg.InfiniteLine)) == 1
+    plot.drop("p")
+    assert not items(figure, pg.ErrorBarItem)
+
+
+def test_nothing_and_nothing_finite_can_be_drawn(figure):
+    plot = figure.plot(("x (s)",), ("y",), logarithmic="x")
+    area = figure.picture()
+    area.frame(("x (nm)", 0, 4), ("y (nm)", 0, 3))
+    for values in ([], [np.nan, np.nan]):
+        plot.points("p", values, values, values)
+        plot.curve("c", values, values)
+    for picture in (np.full((3, 4), np.nan), np.zeros((3, 4))):
+        for logarithmic in (True, False):
+            area.show(picture, logarithmic=logarithmic)
+            paint(figure)
+
+
+def test_plots_above_each_other_share_their_axis(figure):
+    top = figure.plot((), ("y",), share=3)
+    below = figure.plot(("x (s)",), ("z",), above=top)
+    top.points("p", [1, 2, 3], [1, 2, 3])
+    below.points("p", [1, 2, 3], [1, 2, 3])
+    paint(figure)
+    assert top.plot.vb.viewRange()[0] == pytest.approx(below.plot.vb.viewRange()[0])
+    assert top.plot.vb.height() > 1.5 * below.plot.vb.height()
+    left = [p.plot.vb.mapRectToScene(p.plot.vb.boundingRect()).left() for p in (top, below)]
+    assert left[0] == pytest.approx(left[1], abs=1)
+    below.range(None, (0, 10))
+    assert below.plot.vb.viewRange()[1] == pytest.approx([-0.4, 10.4])
+    below.range(None, None)
+    below.top_axis("T (K)", [(1.0, "one")])
+    paint(figure)
+
+
+def test_marks_lie_over_the_picture(figure):
+    area = figure.picture()
+    stream = daq.Stream(
+        "s",
+        {"v": daq.Field("<f8", (30, 40), "K")},
+        {"v": [{"name": n, "units": "nm", "offset": 0, "step": 0.5} for n in "yx"]},
+    )
+    area.frame_of(stream, "v")
+    area.scale_bar_of(stream, "v")
+    area.show(np.arange(1200.0).reshape(30, 40) + 1)
+    colours = np.zeros((30, 40, 4), np.uint8)
+    colours[:, :20] = (255, 158, 199, 255)
+    area.overlay("half", colours)
+    paint(figure)
+    assert [text.toPlainText() for text in items(figure, pg.TextItem)] == ["5 nm"]
+    image = area.widget.grab().toImage()
+    at = area.plot.vb.mapViewToScene(QtCore.QPointF(3.0, 3.0)).toPoint()
+    assert image.pixelColor(at).getRgb()[:3] == (255, 158, 199)
+    area.overlay("half", None)
+    paint(figure)
+    assert area.widget.grab().toImage().pixelColor(at).getRgb()[:3] != (255, 158, 199)
+    width, height = area.plot.vb.viewPixelSize()
+    assert width == pytest.approx(height, rel=1e-6)
+
+
+def test_no_scale_bar_without_units(figure):
+    area = figure.picture()
+    stream = daq.Stream("s", {"v": daq.Field("<f8", (30, 40))})
+    area.frame_of(stream, "v")
+    area.scale_bar_of(stream, "v")
+    assert not items(figure, pg.TextItem)
+
+
+def test_a_logarithmic_picture_has_ticks_in_its_units(figure):
+    area = figure.picture()
+    area.frame(("x", 0, 2), ("y", 0, 2))
+    area.show(np.array([[10.0, 100], [1000, np.nan]]), logarithmic=True, levels=(10, 1000))
+    assert area.bar.levels() == pytest.approx((1, 3))
+    assert dict(area.bar.axis._tickLevels[0])[2.0] == "100"
+    area.show(np.array([[10.0, 100], [1000, np.nan]]))
+    assert area.bar.axis._tickLevels is None
+
+
+@given(st.floats(-250, 250), st.floats(0, 40), st.integers(2, 12))
+def test_ticks_of_a_logarithmic_axis(low, span, most):
+    high = low + span
+    ticks = decade_ticks(low, high, most)
+    places = [place for place, _ in ticks]
+    assert places == sorted(places)
+    assert len(places) <= most + 1
+    assert all(low - 1e-6 <= place <= high + 1e-6 for place in places)
+    assert len({text for _, text in ticks}) == len(ticks)
+    if span > 0.01 and most >= 6:
+        assert len(ticks) >= 2
+
+
+def test_ticks_of_nonsense():
+    """Called while Qt paints, where an exception ends the process."""
+    for low, high in ((np.nan, 1), (0, np.inf), (-1e9, 1e9), (2, 1)):
+        assert decade_ticks(low, high) == []
+
+
+@given(st.floats(1e-6, 1e6))
+def test_scale_bars_are_round(longest):
+    length = round_length(longest)
+    assert longest / 2.5 * (1 - 1e-9) <= length <= longest * (1 + 1e-6)
+    assert float(f"{length:.0e}") == pytest.approx(length)
+
+
+def test_the_legend_of_a_narrow_panel_is_whole(application, make_batch):
+    from daq.viewer.scene import Scene
+
+    names = {f"field_{n}": f"a rather long name of field number {n}" for n in range(4)}
+    scene = Scene()
+    scene.opened(daq.Stream("s", {n: daq.Field("<f8", (), "V", long) for n, long in names.items()}))
+    scene.absorb(make_batch("s", 0, {n: np.arange(3.0) for n in names}))
+    made = window.Window(scene, DARK)
+    made.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)
+    made.resize(500, 400)
+    made.show()
+    for _ in range(3):
+        made.tick(budget=float("inf"))
+        QtWidgets.QApplication.processEvents()
+    legend = made.panels()[0]._legend
+    assert legend._width_of(legend.text()) <= legend.width()
+    assert legend.text().count("\u2501") == 4
+    assert names["field_0"] in legend.toolTip()
+    made.close()
+    made.deleteLater()
