@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +32,9 @@ ELECTRON = 1.602176634e-19
 FINEST_CELL = 0.18
 """Cells of the calculated pattern are about this part of the aperture wide."""
 
+BINNED_PIXEL = 0.232
+"""1/nm; the pixel for which the truth gives V, that of 4 x 4 binning as published."""
+
 
 class StemCamera(daq.Source):
     """Patterns of a simulated glass: stream ``""`` with the field ``frame`` [y, x], counts.
@@ -43,6 +47,10 @@ class StemCamera(daq.Source):
     A dropped record is `daq.Missing`. In the place of a repeated one comes the last frame again,
     with the time stamp that it had. Bad pixels, the shadow of the beam stop and the gain are the
     stream's ``mask`` and ``gain``, unless ``calibration`` is "none".
+
+    With ``temperature_steps`` or ``thermometer`` there is a second stream, ``temperature``:
+    readings of the specimen's temperature in K, float64, one when a scan begins, one when the last
+    one ends, and others evenly between.
     """
 
     name = "stem_camera"
@@ -125,7 +133,7 @@ class StemCamera(daq.Source):
         gamma: float = daq.setting(1.0, "", "stretching exponent", ge=0.3, le=2)
         gamma_sd: float = daq.setting(0.0, "", "its spread", ge=0, le=0.5)
         w: float = daq.setting(
-            0.82, "", "coherent weight at the reference temperature, mean", ge=0, le=1
+            0.87, "", "coherent weight at the reference temperature, mean", ge=0, le=1
         )
         w_sd: float = daq.setting(0.05, "", "its spread", ge=0, le=0.5)
         w_slope: float = daq.setting(-7.5e-4, "1/K", "its change with temperature")
@@ -136,6 +144,16 @@ class StemCamera(daq.Source):
         temperature_steps: list[tuple[pydantic.PositiveInt, pydantic.PositiveFloat]] = daq.setting(
             [], "scan, K", "[scan, temperature] from each of these scans on, in order"
         )
+        ramp_rate: float | None = daq.setting(
+            None, "K/s", "of the way to the next temperature; by default it is there at once", gt=0
+        )
+        thermometer: bool = daq.setting(
+            False, "", "give the stream temperature; with temperature_steps it is always there"
+        )
+        temperature_interval: float | None = daq.setting(
+            None, "s", "between two readings, at most; by default a quarter of a scan", gt=0
+        )
+        temperature_noise: float = daq.setting(0.1, "K", "of a reading, rms", ge=0)
         reference_temperature: float = daq.setting(633.0, "K", "where tau and w are given", gt=0)
         activation_energy: float = daq.setting(97.0, "kJ/mol", "of tau", ge=0)
         ageing: float = daq.setting(0.0, "", "mu: tau grows as ((t_w + t) / t_w)^mu", ge=0, le=3)
@@ -163,6 +181,8 @@ class StemCamera(daq.Source):
             begins = [scan for scan, _ in self.temperature_steps]
             if begins != sorted(set(begins)):
                 raise ValueError("temperature_steps: the scans must be in order, each once")
+            if self.temperature_interval and self.temperature_interval < self.dwell_time:
+                raise ValueError("temperature_interval: shorter than the exposure of a pattern")
             if self.aperture < self.pixel_size:
                 raise ValueError("aperture: smaller than a pixel, speckles could not be seen")
             if max(self.frame) > 2048:
@@ -181,12 +201,24 @@ class StemCamera(daq.Source):
             return self.scans * self.scan[0] * self.scan[1]
 
         @property
+        def has_thermometer(self) -> bool:
+            """There is a stream of temperatures."""
+            return self.thermometer or bool(self.temperature_steps)
+
+        @property
+        def readings_per_scan(self) -> int:
+            """Readings of the temperature from the beginning of one scan to that of the next."""
+            if self.temperature_interval is None:
+                return 4
+            return math.ceil(self.period / self.temperature_interval * (1 - 1e-9))
+
+        @property
         def electrons(self) -> float:
             """Electrons incident per pattern."""
             return self.dose or self.beam_current * 1e-12 * self.dwell_time / ELECTRON
 
     def open(self, config: Any) -> Sequence[daq.Stream]:
-        """Make specimen and camera from the seed and describe the stream."""
+        """Make specimen and camera from the seed and describe the streams."""
         self._config = config
         self._camera = Camera(config)
         self._epoch = _nanoseconds(config.start_time)
@@ -227,17 +259,39 @@ class StemCamera(daq.Source):
             expect=config.count,
             constants=constants,
         )  # fmt: skip
-        return [self._stream]
+        self._reading_times, self._readings = self._camera.readings()
+        if not config.has_thermometer:
+            return [self._stream]
+        thermometer = daq.Stream(
+            "temperature",
+            {"temperature": daq.Field("<f8", (), "K", "temperature of the specimen")},
+            attributes={
+                "instrument": "thermometer of the heating holder (simulated)",
+                "interval": config.period / config.readings_per_scan,
+            },
+            expect=len(self._readings),
+        )
+        return [self._stream, thermometer]
 
     def batches(self, start: Mapping[str, int]) -> Iterator[daq.Batch | daq.Missing]:
-        """Yield the records from ``start`` on, at the pace of ``speed``."""
+        """Yield the records from ``start`` on, at the pace of ``speed``.
+
+        Readings of the temperature come between batches of frames, those taken before the next
+        frame: the one that ends a scan follows on its last frame.
+        """
         config, camera = self._config, self._camera
+        measured = start.get("temperature", 0)
         begin = start.get("", 0)
         began = time.monotonic()
         # what comes before `begin` has passed already
         passed = float(camera.seconds(max(0, begin - 1))) if begin else -config.dwell_time
-        for first in range(begin, config.count, config.batch):
+        for first in (*range(begin, config.count, config.batch), config.count):
+            if (readings := self._measured(measured, float(camera.seconds(first)))) is not None:
+                yield readings
+                measured += readings.count
             stop = min(first + config.batch, config.count)
+            if first == stop:
+                return
             if config.speed:
                 lasts = float(camera.seconds(stop - 1)) - passed
                 if self.context.wait_until(began + lasts / config.speed):
@@ -257,25 +311,39 @@ class StemCamera(daq.Source):
 
         Maps, float64 [row, column], without drift and at the beginning, NaN in the vacuum:
         ``tau`` s and ``gamma`` of the field's correlation exp(-(t/tau)^gamma), ``ln_tau`` its mean
-        under the probe, ``w``, ``V`` = the part of w^2 that 4 x 4 binning keeps, ``thickness`` nm.
-        For each scan: ``drift`` nm [scan, (y, x)] of the specimen, ``material_time`` s,
-        ``temperature`` K. Of the camera: ``response`` float32 [y, x], the chance to count an
-        electron over its mean; ``dropped`` and ``repeated``, the indices of records.
+        under the probe, ``w``, ``thickness`` nm, and ``V`` = the part of w^2 that is left in pixels
+        of about 0.23 1/nm, that is, after binning ``binning`` x ``binning`` pixels into one.
+        For the middle of each scan: ``drift`` nm [scan, (y, x)] of the specimen,
+        ``material_time`` s, ``temperature`` K. Of the camera: ``response`` float32 [y, x], the
+        chance to count an electron over its mean; ``dropped`` and ``repeated``, the indices of
+        records.
         """
         camera, config = self._camera, self._config
         maps = dict(camera.specimen.truth)
         scans = np.arange(config.scans)
         middle = (scans + 0.5) * config.period
+        binning = max(1, round(BINNED_PIXEL / config.pixel_size))
         return {
             **maps,
-            "V": maps["w"] ** 2 * camera.kept_by_binning(4),
+            "V": maps["w"] ** 2 * camera.kept_by_binning(binning),
+            "binning": np.array(binning),
             "drift": camera.drift(middle),
             "material_time": camera.clock.at(middle),
-            "temperature": np.array([camera.temperature(scan) for scan in scans]),
+            "temperature": camera.heating.at(middle),
             "response": camera.sensitivity,
             "dropped": np.flatnonzero(camera.dropped(0, config.count)),
             "repeated": np.flatnonzero(camera.repeated(0, config.count)),
         }
+
+    def _measured(self, first: int, until: float) -> daq.Batch | None:
+        """Readings from number ``first`` on, taken until ``until`` s; None where there is none."""
+        stop = int(np.searchsorted(self._reading_times, until, side="right"))
+        if stop <= first:
+            return None
+        times = self._epoch + np.round(self._reading_times[first:stop] * 1e9).astype(np.int64)
+        return daq.Batch(
+            "temperature", {"temperature": self._readings[first:stop], "time": times}, first
+        )
 
     def _batch(self, first: int, count: int) -> daq.Batch:
         arrays = self.context.empty(self._stream, count)
@@ -297,11 +365,13 @@ class Camera:
         from daq_simulators.electron_detector import Cells
         from daq_simulators.glass_object import Glass, GlassObject, Wedge
         from daq_simulators.halo import BeamStop, Halo
+        from daq_simulators.heating import Heating
         from daq_simulators.material_time import MaterialTime
         from daq_simulators.probe import Probe
 
         self._config = config
-        seeds = np.random.SeedSequence(config.seed).spawn(4)
+        seeds = np.random.SeedSequence(config.seed).spawn(5)
+        self._thermometer_seed = seeds[4]
         self._electrons_seed, self._dropped_seed, self._repeated_seed = seeds[0].generate_state(
             3, np.uint64
         )
@@ -310,14 +380,15 @@ class Camera:
         )
         rows, columns = config.scan
         self._rows, self._columns = np.arange(rows) * config.step, np.arange(columns) * config.step
-        steps = [(0.0, config.temperature)] + [
-            (scan * config.period, kelvin) for scan, kelvin in config.temperature_steps
-        ]
+        steps = [(scan * config.period, kelvin) for scan, kelvin in config.temperature_steps]
+        self.heating = Heating(config.temperature, steps, config.ramp_rate)
         self.clock = MaterialTime(
-            steps, config.reference_temperature, config.activation_energy,
+            self.heating.stairs(), config.reference_temperature, config.activation_energy,
             config.waiting_time, config.ageing,
         )  # fmt: skip
-        self._material_times = self.clock.at((np.arange(config.scans) + 0.5) * config.period)
+        middle = (np.arange(config.scans) + 0.5) * config.period
+        self._material_times = self.clock.at(middle)
+        self._temperatures = self.heating.at(middle)
         walk = np.random.default_rng(seeds[1]).standard_normal((config.scans, 2))
         walk = np.cumsum(walk * config.drift_walk * np.sqrt(config.period), axis=0)
         self._walk = np.concatenate([np.zeros((1, 2)), walk])
@@ -370,9 +441,21 @@ class Camera:
         return np.asarray(np.stack(walked, axis=-1) + steady)
 
     def temperature(self, scan: int) -> float:
-        """Return the temperature of a scan, K."""
-        steps = [kelvin for begin, kelvin in self._config.temperature_steps if begin <= scan]
-        return float(steps[-1] if steps else self._config.temperature)
+        """Return the temperature in the middle of a scan, K."""
+        return float(self._temperatures[scan])
+
+    def readings(self) -> tuple[Floats, Floats]:
+        """Return what the thermometer says: times in s since the beginning, and K."""
+        config = self._config
+        if not config.has_thermometer:
+            return np.empty(0), np.empty(0)
+        scan, part = np.divmod(
+            np.arange(config.scans * config.readings_per_scan + 1), config.readings_per_scan
+        )
+        # as `seconds` calculates: the first reading of a scan is at its first frame, to the bit
+        times = scan * config.period + part * (config.period / config.readings_per_scan)
+        noise = np.random.default_rng(self._thermometer_seed).standard_normal(len(times))
+        return times, self.heating.at(times) + config.temperature_noise * noise
 
     def dropped(self, first: int, stop: int) -> npt.NDArray[np.bool_]:
         """Tell which of the records from ``first`` to ``stop`` are lost."""

@@ -35,6 +35,8 @@ def gathered(
     lost: list[int] = []
     for item in source.batches({"": start}):
         assert item.first is not None
+        if item.stream:
+            continue
         if isinstance(item, daq.Missing):
             lost += range(item.first, item.first + item.count)
             continue
@@ -65,7 +67,12 @@ def test_says_what_it_is() -> None:
     truth = source.truth()
     assert truth["tau"].shape == truth["V"].shape == (4, 6)
     assert truth["drift"].shape == (3, 2)
-    assert truth["V"] == pytest.approx(0.1, abs=1), "4 x 4 binning"
+    # pixels of 0.23 1/nm keep 0.78 of the contrast, however many are binned into one
+    assert truth["binning"] == 1
+    np.testing.assert_allclose(truth["V"] / truth["w"] ** 2, 0.78, atol=0.01)
+    larger = opened(frame=[264, 264], pixel_size=0.058)[0].truth()
+    assert larger["binning"] == 4
+    np.testing.assert_allclose(larger["V"] / larger["w"] ** 2, 0.78, atol=0.01)
 
 
 @pytest.mark.parametrize("start", [1, 15, 16, 24, 71, 72])
@@ -156,6 +163,103 @@ def test_eight_bits_and_adu() -> None:
     np.testing.assert_array_equal(adu[5], 7 * word[5].astype(int))
 
 
+HEATED = {"scans": 6, "scan_time": 0.4, "temperature_steps": [[2, 650.0], [4, 640.0]]}
+
+
+def mixed(source: StemCamera, **start: int) -> list[tuple[str, int, int]]:
+    """Stream, first and count of everything that comes."""
+    begin = {"": start.get("frames", 0), "temperature": start.get("readings", 0)}
+    return [(item.stream, item.first, item.count) for item in source.batches(begin)]
+
+
+def readings_of(source: StemCamera, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Kelvin and nanoseconds, when all frames have been sent."""
+    (rest,) = source.batches({"": source._config.count, "temperature": start})
+    assert rest.stream == "temperature"
+    return rest.raw["temperature"], rest.raw["time"]
+
+
+def opened_hot(**values: Any) -> tuple[StemCamera, list[daq.Stream]]:
+    source = StemCamera()
+    config = validated(StemCamera.Config, {**SMALL, **HEATED, **values}, "sources.camera")
+    return source, list(source.open(config))
+
+
+def test_a_thermometer_keeps_the_promises_of_a_source_too() -> None:
+    found = check_source(StemCamera, {**SMALL, **HEATED, "temperature_interval": 0.03}, records=60)
+    assert found["stem_camera.temperature"].stream.fields["temperature"].units == "K"
+    _, streams = opened_hot(temperature_steps=[], thermometer=True)
+    assert [stream.name for stream in streams] == ["", "temperature"]
+    assert len(opened_hot(temperature_steps=[])[1]) == 1
+
+
+def test_readings_stand_at_the_beginning_and_the_end_of_every_scan() -> None:
+    source, streams = opened_hot(temperature_noise=0)
+    assert streams[1].expect == 6 * 4 + 1
+    kelvin, times = readings_of(source)
+    assert len(kelvin) == 25
+    frames = gathered(source)[1]
+    begins = [frames[scan * 24] for scan in range(6)]
+    assert times[:-1:4].tolist() == begins
+    assert times[-1] >= max(frames.values())
+    np.testing.assert_allclose(np.diff(times), 1e8, atol=1)
+    assert kelvin.tolist() == [633.0] * 8 + [650.0] * 8 + [640.0] * 9
+    np.testing.assert_array_equal(source.truth()["temperature"], np.repeat([633, 650, 640], 2))
+
+
+def test_readings_have_noise_and_an_interval() -> None:
+    source, streams = opened_hot(temperature_interval=0.0301, scans=100, temperature_noise=0.5)
+    assert streams[1].attributes["interval"] == pytest.approx(0.4 / 14)
+    kelvin, _ = readings_of(source)
+    assert len(kelvin) == 1401
+    noise = kelvin[4 * 14 :] - 640
+    assert noise.std() == pytest.approx(0.5, rel=0.1)
+    assert abs(noise.mean()) < 0.05
+    again, _ = readings_of(source, 700)
+    np.testing.assert_array_equal(again, kelvin[700:])
+
+
+@pytest.mark.parametrize("batch", [7, 24, 100])
+def test_a_reading_comes_between_the_frames_of_its_time(batch: int) -> None:
+    source, _ = opened_hot(batch=batch)
+    sent = mixed(source)
+    readings = 0
+    for stream, first, count in sent:
+        if stream:
+            assert first == readings
+            readings += count
+        else:
+            # one reading as each row of six begins
+            assert readings == first // 6 + 1
+    assert readings == 25
+    assert sent[-1][0] == "temperature"
+
+
+@pytest.mark.parametrize(
+    ("frames", "readings"), [(0, 9), (50, 0), (50, 9), (50, 25), (144, 11), (144, 25)]
+)
+def test_frames_and_readings_go_on_each_at_its_own_index(frames: int, readings: int) -> None:
+    source, _ = opened_hot()
+    sent = mixed(source, frames=frames, readings=readings)
+    indices: dict[str, list[int]] = {"": [], "temperature": []}
+    for stream, first, count in sent:
+        indices[stream] += range(first, first + count)
+    assert indices[""] == list(range(frames, 144))
+    assert indices["temperature"] == list(range(readings, 25))
+
+
+def test_a_ramp_takes_its_time() -> None:
+    source, _ = opened_hot(ramp_rate=20.0, temperature_noise=0)
+    kelvin, _ = readings_of(source)
+    # 17 K at 20 K/s take 0.85 s, so more than two scans: from there down to 640 K
+    seconds = np.arange(25) * 0.1
+    expected = np.interp(seconds, [0, 0.8, 1.6, 1.6 + 9 / 20], [633, 633, 649, 640])
+    np.testing.assert_allclose(kelvin, expected, atol=1e-9)
+    np.testing.assert_allclose(
+        source.truth()["temperature"], np.interp((np.arange(6) + 0.5) * 0.4, seconds, expected)
+    )
+
+
 class Waiting(daq.SourceContext):
     """Does not wait, but notes until when it would, and stops in time."""
 
@@ -186,6 +290,7 @@ def test_keeps_its_pace_and_stops(speed: float) -> None:
     [
         ({"scan_time": 0.01}, "take 0.024 s"),
         ({"temperature_steps": [[5, 640], [2, 650]]}, "in order"),
+        ({"thermometer": True, "temperature_interval": 1e-5}, "shorter than the exposure"),
         ({"frame": [8, 8]}, "too small for an aperture"),
         ({"drift": [5.0, 0.0], "scans": 4000}, "drift slower"),
         ({"medain_tau": 5}, "did you mean 'median_tau'"),
