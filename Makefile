@@ -1,12 +1,12 @@
 # Everything that is needed: Python 3.11 or later with pip and venv, and make.
-#   make run    the main job: simulated camera, live analysis, file and picture
+#   make run    the main job: a simulated microscope, live maps, file and picture
 #   make test   style, types, walls, tests
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-CONFIG ?= configs/virtual.toml
+CONFIG ?= configs/5d-stem.toml
 WORKERS ?= 2
 
 .PHONY: run test install format clean

@@ -49,7 +49,7 @@ def app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    start = ("daq run configs/virtual.toml", "daq new my_plugin")
+    start = ("daq run configs/5d-stem.toml", "daq new my_plugin")
     application.callback(help=_flowing(_daq), epilog=_examples(start))(_daq)
     for function in COMMANDS:
         examples = sys.modules[function.__module__].EXAMPLES[function.__name__]

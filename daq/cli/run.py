@@ -11,7 +11,7 @@ from daq.cli import options
 
 EXAMPLES: Final = {
     "run": [
-        "daq run configs/virtual.toml",
+        "daq run configs/5d-stem.toml",
         "daq run night.toml --headless --output /data --duration 2h",
         "daq run night.toml --set sources.camera.rate=500 --set recorder.record=never",
     ]

@@ -8,9 +8,13 @@ import daq
 @daq.hookimpl
 def daq_analyses() -> list[type[daq.Analysis]]:
     """Return the analyses of diffraction patterns."""
+    from daq_stem.drift import Drift
+    from daq_stem.ecm import Ecm
+    from daq_stem.fem import Fem
+    from daq_stem.structure_dynamics import StructureDynamics
     from daq_stem.virtual import Virtual
 
-    return [Virtual]
+    return [Drift, Ecm, Fem, StructureDynamics, Virtual]
 
 
 @daq.hookimpl
@@ -19,3 +23,11 @@ def daq_readers() -> list[type[daq.Reader]]:
     from daq_stem.merlin import MerlinReader
 
     return [MerlinReader]
+
+
+@daq.hookimpl
+def daq_views() -> list[type[daq.View]]:
+    """Return how the results are drawn."""
+    from daq_stem.views import VIEWS
+
+    return VIEWS

@@ -67,8 +67,9 @@ def detector_for(
     """Return the detector of an image field.
 
     The centre is what is given, or the stream's attribute ``centre`` ([y, x], px), or where axes
-    in 1/nm cross zero, or the middle. The pixel size matters for ``units`` "1/nm" only and is
-    what is given (1/nm) or the step of such axes; ValueError where it is not known.
+    in 1/nm cross zero, or the middle. The pixel size matters for ``units`` "1/nm" only and is what
+    is given (1/nm), or the step of such axes, or the attribute ``pixel_size``; ValueError where
+    it is not known.
     """
     height, width = stream.fields[field].shape
     steps = _reciprocal_axes(stream.axes.get(field, ()))
@@ -88,6 +89,9 @@ def detector_for(
         if abs(down - across) > 1e-6 * abs(down):
             raise ValueError(f"{stream.name}: pixels are not square ({down} and {across} 1/nm)")
         pixel_size = abs(down)
+    if pixel_size is None:
+        told = stream.attributes.get("pixel_size")
+        pixel_size = float(told) if isinstance(told, int | float) and told > 0 else None
     if pixel_size is None:
         raise ValueError(
             f"{stream.name} does not say how large a pixel is: "
