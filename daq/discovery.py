@@ -35,6 +35,7 @@ BUILTIN: Final = "daq"
 
 BUILTIN_SOURCES: Final[Mapping[str, str]] = {
     "file": "daq.runtime.file_source",
+    "folder": "daq.runtime.folder_source",
     "replay": "daq.runtime.replay",
     "wire": "daq.runtime.wire",
 }
@@ -42,6 +43,12 @@ BUILTIN_SOURCES: Final[Mapping[str, str]] = {
 
 SOURCE_KEYS: Final = frozenset({"type", "corrections"})
 """Keys of ``[sources.NAME]`` that are the engine's own; a plugin's Config may not have them."""
+
+READER_KEYS: Final = frozenset(
+    "type path format rate batch pattern order existing settle look count quiet finished "
+    "stop_name corrections".split()
+)
+"""Keys of the source types ``file`` and ``folder``; a reader's Config may not have them."""
 
 ANALYSIS_KEYS: Final = frozenset({"type", "input", "inputs", "timeout", "group"})
 """Keys of ``[analyses.NAME]`` that are the engine's own; a plugin's Config may not have them."""
@@ -120,7 +127,7 @@ class Plugins:
     @cached_property
     def readers(self) -> dict[str, type[Reader]]:
         """File readers by name."""
-        return self._collect("daq_readers", Reader, frozenset({"type", "path"}))
+        return self._collect("daq_readers", Reader, READER_KEYS)
 
     @cached_property
     def views(self) -> dict[str, type[View]]:

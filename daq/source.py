@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from daq.config import Config as BaseConfig
@@ -20,15 +21,21 @@ class SourceContext:
         Set when the source shall end.
     allocate
         ``(stream, count) -> arrays`` over shared memory, or None.
+    memory
+        See `memory`.
     """
 
     def __init__(
         self,
         stop: threading.Event | None = None,
         allocate: Callable[[str, int], dict[str, Array]] | None = None,
+        memory: Path | None = None,
     ) -> None:
         self._stop = stop or threading.Event()
         self._allocate = allocate
+        self.memory = memory
+        """A file of the source's own, for what it must know again when it is restarted within the
+        run: absent at first, removed with the run. None where nothing is kept."""
 
     @property
     def stopping(self) -> bool:
@@ -81,7 +88,8 @@ class Source:
         """Connect or open, and return the streams to come.
 
         A stream named ``""`` has the name of the source; others are prefixed with it and a dot.
-        Raise ValueError or OSError in one clear line where it cannot be done.
+        Raise ValueError or OSError in one clear line where it cannot be done. It may wait for the
+        instrument as long as it looks at ``context.stopping`` meanwhile, and then returns nothing.
         """
         raise NotImplementedError
 

@@ -20,6 +20,7 @@ import pydantic
 from daq.config import Config as BaseConfig
 from daq.config import nearest, setting, validated
 from daq.reader import Reader
+from daq.runtime.readers import Readers
 from daq.source import Source
 from daq.streams import Batch, Missing, Stream
 
@@ -61,7 +62,8 @@ class FileSource(Source):
         """Find the file and its reader, and open it; ValueError or OSError in one clear line."""
         self._config = config
         path = self._locate(config.path.expanduser())
-        reader_class = self._reader_class(path, config.format)
+        readers = Readers(self._readers)
+        reader_class = readers.named(config.format) if config.format else readers.reader_for(path)
         options = validated(reader_class.Config, dict(config.model_extra or {}), "")
         self._reader = reader_class()
         return self._reader.open(path, options)
@@ -94,39 +96,6 @@ class FileSource(Source):
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
-
-    def _reader_class(self, path: Path, wanted: str | None) -> type[Reader]:
-        readers, failed = self._readers, ""
-        if readers is None:
-            from daq.discovery import Plugins
-
-            plugins = Plugins.load()
-            readers = plugins.readers
-            # the reader may be one of a plugin that failed
-            failed = "".join(
-                f"; plugin {name} failed: {why}" for name, why in plugins.failed.items()
-            )
-        if wanted is not None:
-            if wanted not in readers:
-                raise ValueError(f"no reader {wanted!r}{nearest(wanted, readers)}{failed}")
-            return readers[wanted]
-        ending = path.name.lower()
-        fits = {
-            name: max(len(suffix) for suffix in reader.suffixes if ending.endswith(suffix))
-            for name, reader in readers.items()
-            if any(ending.endswith(suffix) for suffix in reader.suffixes)
-        }
-        # of .tar.gz and .gz the longer one knows better
-        best = [name for name, length in fits.items() if length == max(fits.values())]
-        if not best:
-            known = {suffix for reader in readers.values() for suffix in reader.suffixes}
-            raise ValueError(
-                f"{path.name}: no plugin reads files ending in {path.suffix!r}"
-                f"{nearest(path.suffix, known)}{failed}"
-            )
-        if len(best) > 1:
-            raise ValueError(f"{path.name}: say format = {' or '.join(map(repr, sorted(best)))}")
-        return readers[best[0]]
 
     def _locate(self, path: Path) -> Path:
         """Return the file, extracted first where it is the member of an archive."""

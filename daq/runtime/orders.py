@@ -40,13 +40,13 @@ class Orders:
             durable_interval=recorder.durable_interval,
         )  # fmt: skip
 
-    def source(self, name: str) -> dict[str, Any]:
-        """Return the order of a source."""
+    def source(self, name: str, scratch: Path) -> dict[str, Any]:
+        """Return the order of a source; ``scratch`` is a folder that lives as long as the run."""
         settings = self.experiment.sources[name]
         return self._any(
             name=name, type=settings.type, config=settings.config.model_dump(mode="json"),
             corrections=settings.corrections.model_dump(mode="json"),
-            base=str(self.experiment.base),
+            base=str(self.experiment.base), memory=str(scratch / f"{name}.memory"),
         )  # fmt: skip
 
     def analyses(self, analyses: list[dict[str, Any]], *, recorded: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class SourceRunner:
         Of the bus.
     constants
         Corrections (dark, gain, mask) that the configuration adds to the streams.
+    memory
+        File for what the source must know again after a restart, see `daq.SourceContext`.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class SourceRunner:
         constants: Mapping[str, Array] | None = None,
         parent: child.Parent | None = None,
         ring: bool = True,
+        memory: Path | None = None,
     ) -> None:
         self.name = name
         self._source = source
@@ -62,21 +65,23 @@ class SourceRunner:
         self._names: dict[str, str] = {}
         self._endpoint = endpoint
         self._ring = ring
+        self._memory = memory
         self._publisher: Publisher | None = None
         self._ended: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Run; return the ``closed`` header of each stream. Raises what the source raises."""
-        self._source.context = SourceContext(self._stop, self._allocate)
+        self._source.context = SourceContext(self._stop, self._allocate, self._memory)
         try:
-            try:
-                streams = [self._named(stream) for stream in self._source.open(self._config)]
-            except (ValueError, OSError) as error:
-                raise child.FatalError(f"{self.name}: {error}") from error
-            publisher = self._publisher = Publisher(
+            publisher = Publisher(
                 self._endpoint, self.name, on_command=self._command, ring=self._ring, timeout=None
             )
             try:
+                try:
+                    streams = [self._named(stream) for stream in self._opened(publisher)]
+                except (ValueError, OSError) as error:
+                    raise child.FatalError(f"{self.name}: {error}") from error
+                self._publisher = publisher
                 start = self._open(publisher, streams)
                 if self._ended.keys() >= {stream.name for stream in streams}:
                     return self._ended
@@ -106,6 +111,29 @@ class SourceRunner:
         self._stop.set()
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _opened(self, publisher: Publisher) -> Sequence[Stream]:
+        """Open the source in a thread of its own: it may wait long, and is told to stop meanwhile."""
+        answers: queue.Queue[Sequence[Stream] | BaseException] = queue.Queue(1)
+
+        def open_source() -> None:
+            try:
+                answers.put(self._source.open(self._config))
+            except BaseException as error:
+                answers.put(error)
+
+        threading.Thread(target=open_source, name="open", daemon=True).start()
+        while True:
+            try:
+                answer = answers.get(timeout=0.02)
+            except queue.Empty:
+                publisher.pump(0)
+                if self._parent is not None and self._parent.gone.is_set():
+                    self.stop("the supervisor is gone")
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer
 
     def _named(self, stream: Stream) -> Stream:
         full = f"{self.name}.{stream.name}" if stream.name else self.name
@@ -245,6 +273,7 @@ def work(order: Mapping[str, Any], parent: child.Parent) -> None:
         runner = SourceRunner(
             source_class(), name, config, order["endpoint"],
             constants=constants, parent=parent, ring=order.get("ring", True),
+            memory=Path(order["memory"]) if order.get("memory") else None,
         )  # fmt: skip
     except (ConfigError, OSError) as error:
         raise child.FatalError(f"sources.{name}: {error}") from None

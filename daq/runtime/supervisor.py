@@ -164,7 +164,9 @@ class Supervisor:
                 )
                 continue
             child = self._child(
-                name, "daq.runtime.source_process", lambda n=name: self._orders.source(n)
+                name,
+                "daq.runtime.source_process",
+                lambda n=name: self._orders.source(n, self._scratch),
             )
             self._sources.append(child)
             child.start()

@@ -8,7 +8,8 @@ import daq
 @daq.hookimpl
 def daq_sources() -> list[type[daq.Source]]:
     """Return the simulators."""
+    from daq_simulators.calorimeter import Calorimeter
     from daq_simulators.moving_spots import MovingSpots
     from daq_simulators.stem_camera import StemCamera
 
-    return [MovingSpots, StemCamera]
+    return [Calorimeter, MovingSpots, StemCamera]
