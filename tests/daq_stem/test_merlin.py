@@ -293,4 +293,5 @@ def test_is_registered() -> None:
     import daq_stem
 
     assert [reader.suffixes for reader in daq_stem.daq_readers()] == [(".mib",)]
-    assert [analysis.name for analysis in daq_stem.daq_analyses()] == ["virtual"]
+    names = [analysis.name for analysis in daq_stem.daq_analyses()]
+    assert names == ["drift", "ecm", "fem", "structure_dynamics", "virtual"]

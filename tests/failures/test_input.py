@@ -212,7 +212,7 @@ def test_output_that_cannot_be_written(start: Any, tmp_path: Path) -> None:
 
 
 def test_endpoint_that_is_taken(start: Any) -> None:
-    first = start(spots_config(rate=400))
+    first = start(spots_config(rate=100))
     first.until_records("camera", 40)
     second = start(spots_config(), "--set", f"bus.endpoint='{first.endpoint}'")
     assert second.finish() != 0
@@ -221,7 +221,7 @@ def test_endpoint_that_is_taken(start: Any) -> None:
     assert str(first.folder / "bus") in second.said()
     assert first.finish() == 0, first.said()
     found = recorded(first.run_folder, ["camera"])["camera"]
-    assert found["frame"].tobytes() == camera(rate=400)["frame"].tobytes()
+    assert found["frame"].tobytes() == camera(rate=100)["frame"].tobytes()
 
 
 def test_disk_full_and_free_again(start: Any) -> None:
