@@ -61,14 +61,27 @@ class PixelBins:
             raise ValueError(f"labels reach {flat.max()}, there are {self.count} bins")
         kept = np.flatnonzero(flat >= 0)
         self.pixels: npt.NDArray[np.int64] = np.bincount(flat[kept], minlength=self.count)
+        self._plain = not dark[kept].any() and bool((gain[kept] == 1).all())
         # a run: pixels that follow on each other in one bin
         begins = np.ones(len(kept), bool)
         begins[1:] = (np.diff(kept) != 1) | (np.diff(flat[kept]) != 0)
         first = np.flatnonzero(begins)
         length = np.diff(np.append(first, len(kept)))
-        self._runs = np.stack([kept[first], kept[first] + length, flat[kept[first]]], axis=1)
-        self._plain = not dark[kept].any() and bool((gain[kept] == 1).all())
-        self._gain = gain[kept]
+        self._fours = False
+        if not self._plain and len(length) and np.median(length) == 4 and length.max() <= 4:
+            # short runs, next to bad pixels, get pixels of weight 0 that stand in the frame
+            self._fours = bool((kept[first] + 4 <= size).all())
+        weight = gain[kept].astype(np.float32)
+        self._unpadded = weight
+        if self._fours:
+            padded = np.zeros((len(first), 4), np.float32)
+            row = np.repeat(np.arange(len(first)), length)
+            padded[row, np.arange(len(kept)) - first[row]] = weight
+            weight = padded.reshape(-1)
+        self._runs = np.stack(
+            [kept[first], kept[first] + length, flat[kept[first]]], axis=1
+        ).astype(np.int32)
+        self._gain = weight
         self._dark = np.bincount(flat[kept], weights=(dark * gain)[kept], minlength=self.count)
         # compiles, or loads what was compiled, before the first record is there
         self._sums(np.zeros((1, size), stream.fields[field].numpy_dtype))
@@ -79,14 +92,17 @@ class PixelBins:
         return self._sums(raw.reshape(len(raw), math.prod(raw.shape[1:])))
 
     def _sums(self, frames: Array) -> npt.NDArray[np.float64]:
-        from daq.pixel_kernel import sum_integers, sum_weighted
+        from daq.pixel_kernel import sum_integers, sum_weighted, sum_weighted_fours
 
         out = np.zeros((len(frames), self.count))
         pixels = _readable(frames)
         if self._plain and pixels.dtype.kind == "u":
             sum_integers(pixels, self._runs, out)
         else:
-            sum_weighted(pixels, self._runs, self._gain, out)
+            # a bad pixel that is not finite must not be touched, not even with weight 0
+            fours = self._fours and pixels.dtype.kind == "u"
+            kernel = sum_weighted_fours if fours else sum_weighted
+            kernel(pixels, self._runs, self._gain if fours else self._unpadded, out)
             out -= self._dark
         return out
 

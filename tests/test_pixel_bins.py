@@ -85,3 +85,24 @@ def test_labels_that_do_not_fit_are_refused():
         daq.PixelBins(stream(), "frame", np.zeros((3, 3), int))
     with pytest.raises(ValueError, match="there are 2 bins"):
         daq.PixelBins(stream(), "frame", np.full(SHAPE, 2), 2)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["|u1", "<u2", "<f4"]))
+@settings(deadline=None, max_examples=20)
+def test_frames_binned_by_four_with_gain_and_bad_pixels(seed, dtype):
+    draw = np.random.default_rng(seed)
+    shape = (8, 16)
+    frames = draw.integers(0, 200, (3, *shape)).astype(dtype)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    labels = (y // 4) * 4 + x // 4
+    gain = draw.uniform(0.5, 2, shape).astype("<f4")
+    mask = draw.random(shape) < 0.1
+    if dtype == "<f4":
+        frames[:, mask] = np.nan
+    camera = daq.Stream(
+        "camera", {"frame": daq.Field(dtype, shape)}, constants={"gain": gain, "mask": mask}
+    )
+    found = daq.PixelBins(camera, "frame", labels, 8).sums(batch(frames))
+    corrected = np.where(mask, 0, np.where(mask, 0, frames) * gain.astype(float))
+    expected = corrected.reshape(3, 2, 4, 4, 4).sum(axis=(2, 4)).reshape(3, 8)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

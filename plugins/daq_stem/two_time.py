@@ -65,7 +65,9 @@ class TwoTime:
         self.blocks = np.full(positions, -1, np.int64) if blocks is None else blocks
         self.table = delay_bins(2 * scans)
         count = bin_count(2 * scans)
-        self.intensity = np.zeros((positions, scans, pixels), np.float32)
+        # filled, so that the system gives the pages now and not one by one between two scans
+        self.intensity = np.empty((positions, scans, pixels), np.float32)
+        self.intensity.fill(0)
         self.set_mean = np.zeros((positions, scans, 2), np.float32)
         self.counts = np.zeros((positions, scans), np.float32)
         self.good = np.zeros((positions, scans), np.bool_)
@@ -193,6 +195,26 @@ class TwoTime:
             self.period = max(1, int(np.median(self.time[both, slot] - self.time[both, before])))
 
 
+# "reassoc" lets sums use vector lanes; the code, so the order, is the same for every pattern
+_FAST = {"reassoc", "nsz", "contract"}
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _weighted_sum(values, weight):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(values)):
+        total += values[i] * weight[i]
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def _mean(values):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(values)):
+        total += np.float64(values[i])
+    return total / max(1, len(values))
+
+
 @numba.njit(cache=True, nogil=True)
 def _place(  # type: ignore[no-untyped-def]
     patterns, usable, times, source, inverse, n0, n1,
@@ -204,19 +226,19 @@ def _place(  # type: ignore[no-untyped-def]
         good[p, slot] = False
         if record < 0 or not usable[record]:
             continue
-        total = 0.0
-        for i in range(pixels):
-            total += patterns[record, i] * inverse[i]
-        mean = total / pixels
+        pattern = patterns[record]
+        mean = _weighted_sum(pattern, inverse) / pixels
         if not (mean > 0 and mean < np.inf):
             continue
         row = intensity[p, slot]
+        scale = 1.0 / mean
         for i in range(pixels):
-            row[i] = patterns[record, i] * inverse[i] / mean
-        _set_means(row, n0, n1, set_mean[p, slot])
+            row[i] = pattern[i] * inverse[i] * scale
+        first, second = _mean(row[:n0]), _mean(row[n0 : n0 + n1])
         # a set without a count, in the vacuum: nothing to divide by
-        if min(n0, n1) > 0 and not (set_mean[p, slot, 0] > 0 and set_mean[p, slot, 1] > 0):
+        if min(n0, n1) > 0 and not (first > 0 and second > 0):
             continue
+        set_mean[p, slot, 0], set_mean[p, slot, 1] = first, second
         counts[p, slot] = mean
         time[p, slot] = times[record]
         good[p, slot] = True
@@ -230,29 +252,17 @@ def _divide(intensity, set_mean, counts, good, inverse, n0, n1):  # type: ignore
             if not good[p, slot]:
                 continue
             row = intensity[p, slot]
-            total = 0.0
+            mean = _weighted_sum(row, inverse) / pixels
+            scale = 1.0 / mean
             for i in range(pixels):
-                total += row[i] * inverse[i]
-            mean = total / pixels
-            for i in range(pixels):
-                row[i] = row[i] * inverse[i] / mean
+                row[i] = row[i] * inverse[i] * scale
             counts[p, slot] *= mean
-            _set_means(row, n0, n1, set_mean[p, slot])
-
-
-@numba.njit(cache=True, nogil=True)
-def _set_means(row, n0, n1, means):  # type: ignore[no-untyped-def]
-    first, second = 0.0, 0.0
-    for i in range(n0):
-        first += row[i]
-    for i in range(n0, n0 + n1):
-        second += row[i]
-    means[0] = first / max(1, n0)
-    means[1] = second / max(1, n1)
+            set_mean[p, slot, 0] = _mean(row[:n0])
+            set_mean[p, slot, 1] = _mean(row[n0 : n0 + n1])
 
 
 # The sum of a row's products is in float32, in the same order for every pair: within 1e-6.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz", "contract"})
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = np.float32(0)
     for i in range(len(a)):
