@@ -46,7 +46,8 @@ class Ecm(daq.Analysis):
         float64 [band, y, x]: ``tau`` s, ``tau_errors`` s (half of the 68 % interval of ln tau,
         times tau), ``tau_lower`` and ``tau_upper`` s (its ends), ``gamma``, ``beta``; ``flag``:
         0 determined, 1 lower bound (95 %: ``tau`` and ``tau_lower`` are it), 2 at a bound (faster
-        than can be told: ``tau`` and ``tau_upper`` are an upper bound), 3 not converged, or too few scans yet, 4 masked (vacuum).
+        than can be told: ``tau`` and ``tau_upper`` are an upper bound), 3 not converged, or too few
+        scans yet, 4 masked (vacuum).
     ``sectors``
         ``ln_tau`` [band, set, y, x], ln(tau/s) from two sets of pixels that share no speckle
         (`sectors`), as fitted, and its ``flag``.
@@ -68,7 +69,7 @@ class Ecm(daq.Analysis):
     ``pattern``
         Mean of some patterns of the scan, with the annuli as the constant ``annulus``.
 
-    Frames are kept for the last ``history`` scans, in place of the frames only the annuli.
+    Kept of the last ``history`` scans are the pixels of the annuli, not the frames.
     """
 
     name = "ecm"
@@ -123,13 +124,7 @@ class Ecm(daq.Analysis):
             None, "counts", "of the camera; by default its counts per electron, or 1", gt=0
         )
         waiting_times: int = daq.setting(6, "", "windows of ``ageing``", ge=1, le=64)
-        replicas: int = daq.setting(
-            96,
-            "",
-            "simulated to learn errors, times 20",
-            ge=16,
-            le=4096,
-        )
+        replicas: int = daq.setting(96, "", "simulated to learn errors, times 20", ge=16, le=4096)
         seed: int = daq.setting(0, "", "of the replicas", ge=0)
 
         @pydantic.model_validator(mode="after")
