@@ -146,6 +146,8 @@ class JournalReader:
                 found = self._next_entry(self.end + 1)
                 if found is None:
                     break
+                if self._entry(self.end)[0] is not None:
+                    continue  # It was being written; what follows it proves that it is whole now.
                 self.damage.append((self.end, found - self.end))
                 self.end = found
                 continue

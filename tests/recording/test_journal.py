@@ -72,6 +72,27 @@ def test_a_reader_follows_a_journal_that_grows(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_entries_written_between_two_looks_are_not_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = JournalWriter(tmp_path / "journal")
+    reader = JournalReader(tmp_path / "journal", resync=True)
+    look = os.pread
+
+    def pread_then_append(descriptor: int, size: int, offset: int) -> bytes:
+        seen = look(descriptor, size, offset)
+        monkeypatch.setattr(os, "pread", look)
+        for number in range(3):
+            writer.append("entry", {"number": number})
+        return seen
+
+    monkeypatch.setattr(os, "pread", pread_then_append)
+    assert [entry.header["number"] for entry in reader.entries()] == [0, 1, 2]
+    assert reader.damage == []
+    writer.close()
+    reader.close()
+
+
 def test_damage_inside_is_skipped_and_told(tmp_path: Path) -> None:
     starts = write(tmp_path / "j")
     data = bytearray((tmp_path / "j").read_bytes())
