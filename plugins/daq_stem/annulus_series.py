@@ -19,6 +19,7 @@ from daq_stem.ln_tau_errors import Interval, LnTauErrors
 from daq_stem.population import error_of_mean, matched_population
 from daq_stem.replicas import Replicas
 from daq_stem.speckle import Speckle, measure_speckle, pixel_covariance
+from daq_stem.standing import mean_square_gradient, standing_error
 from daq_stem.two_time import TwoTime
 
 Floats = npt.NDArray[np.float64]
@@ -116,6 +117,7 @@ class AnnulusSeries:
         self._aged: tuple[Floats, Floats, Floats] | None = None
         self._start: Any = None
         count, kept = BLOCKS[0] * BLOCKS[1], settings.scans
+        self._residuals, self._shift_errors = np.zeros((kept, 2)), np.zeros(kept)
         self._two_time = np.zeros((count, kept, kept), np.float32)
         self._pairs = np.zeros((count, kept, kept), np.int32)
 
@@ -136,10 +138,12 @@ class AnnulusSeries:
         times: npt.NDArray[np.int64],
         source: npt.NDArray[np.int64],
         residual: tuple[float, float],
+        shift_error: float = 0.0,
     ) -> None:
-        """Take a scan (see `TwoTime.add`)."""
+        """Take a scan (see `TwoTime.add`); ``shift_error`` is that of its drift, nm."""
         series = self.series
         slot, earlier = series.taken % series.scans, series.slots
+        self._residuals[slot], self._shift_errors[slot] = residual, shift_error
         if len(earlier) == series.scans:
             earlier = earlier[1:]
         found = series.add(
@@ -190,6 +194,8 @@ class AnnulusSeries:
         interval = self._errors.interval(estimate, np.log(self.series.mean_intensity()[at]))
         if self._shape is not None:
             interval = interval.widened(self._shape.ln_tau_error(estimate))
+        self._fit_sectors(at, empty)
+        interval = interval.widened(np.full(len(at), self._standing(empty)))
         fast = self._weak(fit) | (fit.flag == AT_BOUND)
         flags = _flags(np.where(fast, AT_BOUND, fit.flag).astype(np.uint8), interval)
         tau = np.exp(np.where(flags == LOWER_BOUND, interval.bound, interval.middle))
@@ -210,15 +216,27 @@ class AnnulusSeries:
         empty.beta[at] = np.where(fitted, fit.amplitude, np.nan)
         empty.flag[at] = flags
         empty.estimate[at] = self._estimates(fit)
-        if min(self.annulus.sets) >= 8:
-            for k in (0, 1):
-                half_fit = self._fit(at, k + 1, self._start)
-                open_above = half_fit.flag == LOWER_BOUND
-                empty.sector_ln_tau[k, at] = np.where(
-                    open_above, longest, np.minimum(half_fit.ln_tau, longest)
-                )
-                empty.sector_flag[k, at] = half_fit.flag
         return empty
+
+    def _fit_sectors(self, at: npt.NDArray[np.int64], maps: Maps) -> None:
+        """Fit each set of azimuthal sectors by itself, where it holds enough pixels."""
+        if min(self.annulus.sets) < 8:
+            return
+        longest = self._longest()
+        for k in (0, 1):
+            fit = self._fit(at, k + 1, self._start)
+            maps.sector_ln_tau[k, at] = np.where(
+                fit.flag == LOWER_BOUND, longest, np.minimum(fit.ln_tau, longest)
+            )
+            maps.sector_flag[k, at] = fit.flag
+
+    def _standing(self, maps: Maps) -> float:
+        """Return the error of ln tau from not knowing where the map stands, 1 sigma."""
+        slots = self.series.slots
+        error = standing_error(self._shift_errors[slots], self._residuals[slots])
+        known = np.where(maps.sector_flag == DETERMINED, maps.sector_ln_tau, np.nan)
+        square = mean_square_gradient(*known, self.settings.shape, self.settings.step)
+        return float(error * np.sqrt(square))
 
     def mean_correlation(self) -> MeanCorrelation:
         """Return g2 averaged over the positions that are glass, its errors from blocks, and a fit.

@@ -273,7 +273,10 @@ class Ecm(daq.Analysis):
     def _correlate(self, scan: _Scan, condition: Condition) -> None:
         placed = placement(self._scans.shape, self._step, condition.shift)
         for patterns, series in zip(scan.patterns, self._series, strict=True):
-            series.add(patterns, scan.usable, scan.times, placed.source, placed.residual)
+            series.add(
+                patterns, scan.usable, scan.times, placed.source, placed.residual,
+                condition.shift_error,
+            )  # fmt: skip
 
     def _start(self, stage: int) -> None:
         from daq_stem.annulus_series import AnnulusSeries

@@ -23,6 +23,9 @@ SURE = 5.0
 OVERLAP = 0.3
 """Part of the scan that two images must share for a jump to be looked for."""
 
+FORGET = 0.97
+"""What is kept, from scan to scan, of the sums that tell how fast speckles relax."""
+
 ITERATIONS = 12
 
 
@@ -61,6 +64,13 @@ class Registration:
     it still resembles. R and L are kept in the frame of the specimen, each scan resampled once. The weight of a place is the inverse
     mean square of its earlier residuals: slow places hold the frame best.
 
+    Rows of a scan are measured one after another. A speckle that relaxes is therefore more like the
+    rows below it in an earlier scan, which were measured later, than like those above: the
+    correlation over y, C(y) ~ exp(-kappa y^2), is multiplied by exp(-lambda y/h), with lambda the
+    decay from scan to scan and h the height of the scan. For a Gaussian that is a shift,
+    lambda/(2 kappa h), by which every scan would seem to have moved against R. So R is taken from there;
+    lambda and kappa are measured on the speckles of consecutive scans, see `_Skew`.
+
     Jumps are found by a correlation over all shifts of what the images do not have in common, the
     speckles. Where they tell nothing any more, the search begins at the latest shift.
 
@@ -90,6 +100,7 @@ class Registration:
         self._block = [max(1, min(round(BLOCK / step), size // 3)) for size in shape]
         self._blocks = [-(-size // block) for size, block in zip(shape, self._block, strict=True)]
         self._time = (np.arange(shape[0]) + 0.5) / shape[0] - 0.5
+        self._skew = _Skew(shape[0])
 
     def add(self, images: Floats, usable: npt.NDArray[np.bool_]) -> Registered | None:
         """Register the images [image, y, x] of the next scan; None where that is not possible.
@@ -182,10 +193,13 @@ class Registration:
         for mean in (self._recent, self._all):
             mean.sum, mean.weight = _moved(mean.sum, move, 0.0), _moved(mean.weight, move, 0.0)
         self._change = _moved(self._change, move, 1.0)
+        self._skew.follow(move)
 
     def _fit(self, images: Floats, measured: Floats, begin: Floats) -> _Fit | None:
         """Fit shift, gains, and how the shift changes during the scan; None if it goes astray."""
         recent, every = self._recent.values(), self._all.values()
+        here = self._recent.weight > 0
+        recent = recent + self._skew.shift * _slope(recent, here, -2)
         known = (self._recent.weight > 1e-3) & (self._all.weight > 0)
         # without it P keeps more of the speckles than the specimen does, and where weights fall
         # from one side to the other, at an edge, every scan errs in the same direction
@@ -279,6 +293,7 @@ class Registration:
         local = gaussian_filter(local, SMOOTH / self.step, mode="nearest")
         self._change = np.maximum((1 - new) * self._change + new * local, 1e-3)
 
+        self._skew.add(fit.seen, fit.cover)
         self._recent.add(fit, error, bend, self._kept, 1.0 - self._kept)
         self._all.add(fit, error, bend, 1.0, 1.0)
         self._scans += 1
@@ -318,6 +333,51 @@ class _Fit:
     """[block, (y, x, bend y, bend x)]: what each block adds to the errors."""
     through: list[Floats]
     """For R and L [2, 2]: how an error of theirs becomes one of the shift."""
+
+
+class _Skew:
+    """How far, in rows, relaxation makes a scan seem displaced along the slow axis.
+
+    Of speckles S (what the images do not have in common) of scans one and two apart are summed
+    c_k = <S(s) S(s - k)>, m = <S(s) (S(s - 1) one row below and above)/2> and d = <dS/dy(s) dS/dy(s - 1)>, in
+    which counting noise has no part. lambda = ln(c_1 / c_2), and lambda/h m/d is the shift that a least-squares
+    fit with differences instead of derivatives finds: lambda/(2 kappa h) for narrow rows.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._before: list[tuple[Floats, npt.NDArray[np.bool_]]] = []
+        self._sums = np.zeros(4)
+        self.shift = 0.0
+
+    def add(self, images: Floats, cover: Floats) -> None:
+        """Take a registered scan, [image, y, x] in the frame of the specimen, where covered."""
+        known = cover > 0.99
+        speckles = images - images.mean(axis=0) if len(images) > 1 else images
+        speckles = speckles - speckles[:, known].mean(axis=1)[:, None, None]
+        if len(self._before) == 2:
+            (last, last_known), (older, older_known) = self._before
+            both = known & last_known & older_known
+            # the rows above and below are known too
+            both[1:-1] &= both[2:] & both[:-2]
+            both[[0, -1]] = False
+            beside = (np.roll(last, 1, axis=-2) + np.roll(last, -1, axis=-2)) / 2
+            slopes = _slope(speckles, known, -2) * _slope(last, last_known, -2)
+            found = [speckles * last, speckles * older, speckles * beside, slopes]
+            self._sums = FORGET * self._sums + [np.sum(f[:, both]) for f in found]
+        self._before = [(speckles, known), *self._before[:1]]
+        near, far, beside, slope = self._sums
+        if near > far > 0 and beside > 0 and slope > 0:
+            self.shift = float(np.log(near / far) / self._rows * beside / slope)
+        else:
+            self.shift = 0.0
+
+    def follow(self, move: list[int]) -> None:
+        """Move with the references."""
+        self._before = [
+            (_moved(speckles, move, 0.0), _moved(known * 1.0, move, 0.0) > 0)
+            for speckles, known in self._before
+        ]
 
 
 class _Mean:

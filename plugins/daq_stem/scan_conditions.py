@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,19 +45,22 @@ class Condition:
         nm, (y, x), how far the specimen has moved since the first scan; 0 without a drift stream.
     shift_known
         There was a drift stream, and it gave the shift of this scan.
+    shift_error
+        nm, 1 sigma of the shift along each axis; 0 where nobody said.
     """
 
     stage: int
     temperature: float
     shift: tuple[float, float] = (0.0, 0.0)
     shift_known: bool = False
+    shift_error: float = 0.0
 
 
 class ScanConditions:
     """Collects what the inputs beside the camera say, and gives it scan by scan, in order.
 
-    A drift stream has the fields ``scan``, ``shift_y`` and ``shift_x`` (nm); a temperature stream
-    has ``temperature`` (K, or degC). A stage begins when the mean temperature of a scan
+    A drift stream has the fields ``scan``, ``shift_y`` and ``shift_x`` (nm), maybe also
+    ``shift_errors``; a temperature stream has ``temperature`` (K, or degC). A stage begins when the mean temperature of a scan
     differs from that of its stage by more than ``tolerance`` K; a scan in which it changes by
     more than that, from the reading before it to the one after, belongs to none. Without a temperature stream all is stage 0, at the camera's
     attribute ``temperature`` (K) if it has one.
@@ -86,9 +90,9 @@ class ScanConditions:
                 raise ValueError(
                     f"{name} is neither drift (scan, shift_y, shift_x) nor a temperature"
                 )
-        self._shifts: dict[int, tuple[float, float]] = {}
+        self._shifts: dict[int, tuple[float, float, float]] = {}
         self._shifts_told = 0
-        self._latest_shift = (0.0, 0.0)
+        self._latest_shift = (0.0, 0.0, 0.0)
         self._times: list[int] = []
         self._kelvin: list[float] = []
         self._stage, self._stage_sum, self._stage_scans = -1, 0.0, 0
@@ -105,9 +109,15 @@ class ScanConditions:
         if batch.stream == self._drift:
             # a lost record does not say which scan it was: its index does
             self._shifts_told = int(batch.indices[-1]) + 1
-            fields = (batch["scan"][valid], batch["shift_y"][valid], batch["shift_x"][valid])
-            for scan, y, x in zip(*(f.tolist() for f in fields), strict=True):
-                self._shifts[int(scan)] = (y, x)
+            names = ("scan", "shift_y", "shift_x")
+            told = [batch[name][valid].tolist() for name in names]
+            errors = (
+                batch["shift_errors"][valid].tolist()
+                if "shift_errors" in batch.raw
+                else [0.0] * len(told[0])
+            )
+            for scan, y, x, error in zip(*told, errors, strict=True):
+                self._shifts[int(scan)] = (y, x, error)
         else:
             kelvin = batch["temperature"] + self._zero
             good = valid & np.isfinite(kelvin)
@@ -129,25 +139,27 @@ class ScanConditions:
     def take(self, scan: int, begin: int, end: int) -> Condition:
         """Return the condition of a scan from ``begin`` to ``end``, ns; in order of scans."""
         # where drift is not known, the specimen is where it was
-        told = self._shifts.pop(scan, (np.nan, np.nan))
+        told = self._shifts.pop(scan, (np.nan, np.nan, np.nan))
         known = bool(np.isfinite(told).all())
-        self._latest_shift = shift = told if known else self._latest_shift
+        self._latest_shift = told if known else self._latest_shift
+        y, x, error = self._latest_shift
+        drift: dict[str, Any] = {"shift": (y, x), "shift_known": known, "shift_error": error}
         if not self._thermometer:
             attribute = self.camera.attributes.get("temperature")
             kelvin = float(attribute) if isinstance(attribute, int | float) else np.nan
-            return Condition(0, kelvin, shift, known)
+            return Condition(0, kelvin, **drift)
         readings = self._readings(begin, end)
         if not len(readings):
-            return Condition(max(self._stage, 0), np.nan, shift, known)
+            return Condition(max(self._stage, 0), np.nan, **drift)
         kelvin = float(readings.mean())
         if np.ptp(readings) > self._tolerance:
-            return Condition(-1, kelvin, shift, known)
+            return Condition(-1, kelvin, **drift)
         mean = self._stage_sum / max(1, self._stage_scans)
         if self._stage < 0 or abs(kelvin - mean) > self._tolerance:
             self._stage, self._stage_sum, self._stage_scans = self._stage + 1, 0.0, 0
         self._stage_sum += kelvin
         self._stage_scans += 1
-        return Condition(self._stage, kelvin, shift, known)
+        return Condition(self._stage, kelvin, **drift)
 
     def _readings(self, begin: int, end: int) -> npt.NDArray[np.float64]:
         """Readings in a span of time, and those next to it; older ones are forgotten."""
