@@ -80,7 +80,11 @@ class Stream:
         (coordinate = offset + step * index) or ``{"name", "units", "values"}`` with the name of
         a constant that holds the coordinates.
     scan
-        ``{"shape": [y, x], "step": nm}`` where records run over a scan, fast axis last.
+        ``{"shape": [y, x], "step": nm}`` where records run over a scan, fast axis last; ``step`` may
+        be ``[dy, dx]``, and ``"units"`` may say that it is not in nm. Where a field has one value (or
+        array) for each column, a record is a whole row instead, as an AFM gives it: the field ``line``
+        says which one, 0 the lowest, and ``scan`` the number of the image, which begins anew when
+        that changes. Its numbers beside the row belong to the row, not to a position.
     attributes
         Plain JSON values, with units in the name where they are not SI.
     expect

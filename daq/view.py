@@ -27,6 +27,9 @@ class View:
     aside: ClassVar[bool] = False
     """True: the panel is not shown unless asked for."""
 
+    wide: ClassVar[int] = 1
+    """How many times as wide as others the panel is, where there is room: for pictures side by side."""
+
     records: ClassVar[int | None] = None
     """How many records, up to the newest valid one, `update` is given at most (64 MiB), whether they
     came at once or one by one. Those among them that were lost, or did not come yet, read as fill

@@ -86,8 +86,10 @@ def describe_group(group: Any, stream: Stream, count: int, status: str, *, compl
     group.attrs["status"] = status
     if stream.scan is not None:
         group.attrs["scan_shape"] = np.asarray(stream.scan["shape"], np.int64)
-        if isinstance(step := stream.scan.get("step"), int | float):
-            group.attrs["scan_step"] = float(step)
+        step = stream.scan.get("step")
+        steps = list(step) if isinstance(step, list | tuple) else [step]
+        if steps and all(isinstance(s, int | float) for s in steps):
+            group.attrs["scan_step"] = np.asarray(step, np.float64)
     plotted = signal(stream)
     for name in stream.fields:
         dims = _coordinates(group, stream, name)

@@ -170,6 +170,7 @@ class Supervisor:
             )
             self._sources.append(child)
             child.start()
+        self._hopeless: dict[tuple[str, str], float] = {}
         self._viewer = None
         if not self._headless and self.experiment.viewer.enabled and picture.screen():
             self._viewer = picture.start_viewer(self.endpoint)
@@ -177,7 +178,7 @@ class Supervisor:
 
     def _supervise(self) -> None:
         """Until sources and analyses are over."""
-        terminal, over_since = self._terminal, 0.0
+        terminal = self._terminal
         while not self._abandon:
             self._tick()
             if self._duration is not None and time.monotonic() - self._began > self._duration:
@@ -186,10 +187,8 @@ class Supervisor:
                 self._stop_sources()
             self._give_up_on_streams()
             self._watch_recorder()
+            self._end_hopeless_analyses()
             if self._sources_over():
-                over_since = over_since or time.monotonic()
-                if self._status_at > over_since:
-                    self._end_hopeless_analyses()
                 if all(child.over for child in self._children if child.name in self._analyses):
                     return
             if self._bus.over:
@@ -312,8 +311,11 @@ class Supervisor:
                 self._control.close_stream(name, "failed", group.reason[:400])
 
     def _end_hopeless_analyses(self) -> None:
-        """An analysis whose input never opened, and never will, cannot end by itself."""
-        streams = self._status["streams"]
+        """An analysis whose input never opened, and never will, cannot end by itself.
+
+        It would also hold back the sources of its other inputs, of which it takes nothing.
+        """
+        streams, now = self._status["streams"], time.monotonic()
         for child in self._children:
             group = self._analyses.get(child.name)
             if group is None or child.over:
@@ -323,7 +325,11 @@ class Supervisor:
                     producer = self._producer(stream)
                     if stream in streams or stream in self._closed:
                         continue  # The second: on a bus that was restarted it comes back.
-                    if producer is None or producer.over:
+                    if not (self._sources_over() if producer is None else producer.over):
+                        continue
+                    # what opened just before its producer ended stands in the next status
+                    noticed = self._hopeless.setdefault((child.name, stream), now)
+                    if self._status_at > noticed:
                         child.give_up(f"analyses.{settings.name}: its input {stream} never opened")
 
     def _watch_recorder(self) -> None:

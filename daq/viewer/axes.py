@@ -70,14 +70,18 @@ def record_axis(stream: Stream, field: str, number: int) -> Axis:
 
 
 def scan_axis(stream: Stream, number: int, length: int) -> Axis:
-    """Return the x (-1) or y (-2) axis of a scan: in nm where its step is known, else positions."""
-    step = (stream.scan or {}).get("step")
+    """Return the x (-1) or y (-2) axis of a scan: in positions where its step is not known.
+
+    The step is one number for both or ``[dy, dx]``, in nm where the scan does not say its units.
+    """
+    scan = stream.scan or {}
+    step, units = scan.get("step"), str(scan.get("units") or "nm")
     if isinstance(step, list | tuple):
         step = step[number] if len(step) >= -number else None
     name = "x" if number == -1 else "y"
     positions = np.arange(length, dtype=np.float64)
     if isinstance(step, int | float) and not isinstance(step, bool) and step > 0:
-        return Axis(labels.with_units(name, "nm"), "nm", positions * float(step))
+        return Axis(labels.with_units(name, units), units, positions * float(step))
     return Axis(labels.with_units(name, "positions"), "positions", positions)
 
 

@@ -3,14 +3,15 @@
 | a record holds | panel |
 |---|---|
 | numbers, and the stream has a two-dimensional scan | ``map``, one per field |
-| one row per record of a one-dimensional scan (an AFM line) | ``map``, one row per record |
+| 1-D field, and each record is a row of a scan (`records_are_rows`) | ``map``, one row per record |
 | numbers otherwise | ``trace`` against time, fields of the same units together |
 | 1-D field | ``profile``: the newest record, fields of like units and length together |
 | 2-D field | ``image``: the newest record (``map`` where its axes are those of a scan) |
 | 3-D field and more | ``stack``: one plane of the newest record, with a selector |
 | text | ``text``: the last lines |
 
-Integers without units beside an image or a profile only count; they are shown when asked for.
+Integers without units beside an image or a profile only count, and ``y`` beside rows is where they lie;
+these are shown when asked for.
 
 A plugin's view goes before all these, and says where it stands among the others (`daq.View.rank`).
 ``<field>_errors`` is drawn with ``<field>``, never alone.
@@ -19,6 +20,7 @@ A plugin's view goes before all these, and says where it stands among the others
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Iterable, Sequence
 
@@ -59,6 +61,8 @@ class PanelSpec:
     """True for book-keeping beside an image or profile: not shown unless asked for."""
     beside: tuple[str, ...] = ()
     """Further streams that the view draws."""
+    wide: int = 1
+    """How many times as wide as others."""
 
     @property
     def key(self) -> str:
@@ -77,13 +81,14 @@ def panels_for(stream: Stream, views: Iterable[type[View]] = ()) -> list[PanelSp
             continue
         if draws:
             name = f"{stream.name}: {view.name or view.__name__}"
-            return [PanelSpec("view", stream.name, (), name, view, view.aside, beside)]
+            return [PanelSpec("view", stream.name, (), name, view, view.aside, beside, view.wide)]
     return default_panels(stream)
 
 
 def default_panels(stream: Stream) -> list[PanelSpec]:
     """Return the panels that a stream gets by its shape alone."""
     specs: list[PanelSpec] = []
+    rows = records_are_rows(stream)
     text = tuple(name for name, field in stream.fields.items() if is_text(field))
     traces: dict[tuple[str, bool], list[str]] = {}
     profiles: dict[tuple[str, tuple[int, ...], str], list[str]] = {}
@@ -104,6 +109,7 @@ def default_panels(stream: Stream) -> list[PanelSpec]:
             for start in range(0, len(names), MAX_CURVES):
                 part = tuple(names[start : start + MAX_CURVES])
                 aside = kind == "trace" and bool(arrays) and all(counts(stream, n) for n in part)
+                aside = aside or (rows and part == ("y",))
                 specs.append(
                     PanelSpec(kind, stream.name, part, labels.title(stream, part), aside=aside)
                 )
@@ -115,15 +121,46 @@ def default_panels(stream: Stream) -> list[PanelSpec]:
 def kind_of(stream: Stream, name: str) -> str:
     """Return the kind of panel that draws one numeric field (see the module)."""
     shape, scan = stream.fields[name].shape, stream.scan_shape or ()
-    dimensions = len(shape)
+    dimensions, rows = len(shape), records_are_rows(stream)
     if dimensions == 0:
-        return "map" if len(scan) >= 2 else "trace"
+        return "map" if len(scan) >= 2 and not rows else "trace"
     if dimensions == 1:
+        if rows:
+            return "map" if shape == scan[-1:] else "profile"
         return "map" if len(scan) == 1 and scan[0] > 1 and shape[0] > 1 else "profile"
     if dimensions > 2:
         return "stack"
+    return "map" if (shape == scan and not rows) or along_lengths(stream, name) else "image"
+
+
+def records_are_rows(stream: Stream) -> bool:
+    """Tell whether a record is a whole row of a two-dimensional scan, as an AFM gives it.
+
+    Then some field has one value (or one array) for each column of the scan. So that no profile over
+    something else is taken for a row, the stream must number its rows in a field ``line``, or the
+    field must run along a length.
+    """
+    scan = stream.scan_shape or ()
+    if len(scan) != 2 or scan[1] < 2:
+        return False
+    numbered = numbers_rows(stream)
+    return any(
+        field.shape[:1] == scan[1:]
+        and (numbered or (len(field.shape) == 1 and along_lengths(stream, name)))
+        for name, field in stream.fields.items()
+    )
+
+
+def numbers_rows(stream: Stream) -> bool:
+    """Tell whether each record says in a field ``line`` which row of the scan it is."""
+    line = stream.fields.get("line")
+    return line is not None and line.shape == () and line.numpy_dtype.kind in "iu"
+
+
+def along_lengths(stream: Stream, name: str) -> bool:
+    """Tell whether all axes of a field are lengths."""
     units = {str(axis.get("units")) for axis in stream.axes.get(name, [])}
-    return "map" if shape == scan or (units and units <= LENGTHS) else "image"
+    return bool(units) and units <= LENGTHS
 
 
 def drawn(stream: Stream, name: str) -> bool:
@@ -163,7 +200,7 @@ def arrange(
     """Return what is shown and what is not, of streams in the order in which they opened.
 
     Each stream gets one panel before any gets a second, by `rank`; what is shown stands in that
-    order too, the panels of one stream together.
+    order too, the panels of one stream together. A wide panel counts as often as it is wide.
     """
     turns = [
         (turn, rank(stream, spec), order, spec)
@@ -172,6 +209,8 @@ def arrange(
     ]
     turns.sort(key=lambda entry: entry[:3])
     fit = [entry for entry in turns if not entry[3].aside]
-    chosen, rest = fit[:limit], fit[limit:] + [entry for entry in turns if entry[3].aside]
+    room = itertools.accumulate(entry[3].wide for entry in fit)
+    shown = max(1, sum(used <= limit for used in room))
+    chosen, rest = fit[:shown], fit[shown:] + [entry for entry in turns if entry[3].aside]
     chosen.sort(key=lambda entry: (entry[1], entry[2], entry[0]))
     return [entry[3] for entry in chosen], [entry[3] for entry in rest]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from daq.corrections import corrections_for
 from daq.streams import NO_TIME, Array, Batch, Stream
-from daq.viewer import axes, labels
-from daq.viewer.canvas import MapCanvas
+from daq.viewer import axes, choice, labels
+from daq.viewer.canvas import MapCanvas, RowCanvas
 from daq.viewer.choice import PanelSpec
 from daq.viewer.history import MAX_POINTS, TraceHistory
 
@@ -68,6 +68,10 @@ class Picture:
     x: axes.Axis
     y: axes.Axis
     label: str
+    upwards: bool = False
+    """Row 0 is at the bottom."""
+    scanned: float | None = None
+    """Where along y a scan is that has not ended."""
 
     @property
     def square(self) -> bool:
@@ -149,6 +153,62 @@ class MapContent(Content):
         """Say which scan runs, and how far it is."""
         scan, done = self.canvas.progress
         return f"scan {scan}, {done:.0%}" if scan else ""
+
+
+class RowsContent(Content):
+    """Rows of a scan that say where they belong, see `daq.viewer.canvas.RowCanvas`.
+
+    The row is the field ``line``, the scan the field ``scan`` where the stream has them; else both
+    follow from the index.
+    """
+
+    def __init__(self, stream: Stream, spec: PanelSpec) -> None:
+        super().__init__(stream, spec)
+        rows, columns = stream.scan_shape or (1, 1)
+        self.canvas = RowCanvas((rows, columns))
+        self._numbered = choice.numbers_rows(stream)
+        scan = stream.fields.get("scan")
+        self._scans = scan is not None and scan.shape == () and scan.numpy_dtype.kind in "iu"
+
+    def absorb(self, batch: Batch, index: Integers) -> None:
+        """Place the rows; records that were lost are not drawn."""
+        name, good = self.spec.fields[0], batch.valid
+        needed = [name] + ["line"] * self._numbered + ["scan"] * self._scans
+        if any(field not in batch.raw for field in needed) or not good.any():
+            return
+        scan, row = np.divmod(index[good], self.canvas.rows)
+        if self._numbered:
+            row = batch.raw["line"][good].astype(np.int64)
+        if self._scans:
+            scan = batch.raw["scan"][good].astype(np.int64)
+        elif self._numbered:
+            scan = np.zeros_like(row)
+        self.canvas.place(index[good], row, scan, real(batch[name][good]).astype(np.float32))
+        self.version += 1
+
+    def picture(self) -> Picture:
+        """Return the picture as it stands."""
+        name, canvas, stream = self.spec.fields[0], self.canvas, self.stream
+        described = choice.along_lengths(stream, name)
+        x = axes.record_axis(stream, name, -1) if described else None
+        if x is None or len(x.coordinates) != canvas.columns:
+            x = axes.scan_axis(stream, -1, canvas.columns)
+        y = axes.scan_axis(stream, -2, canvas.rows)
+        label, every = labels.field_label(name, stream.fields[name]), canvas.stride
+        scanned = None
+        if canvas.row is not None and canvas.done < 1:
+            scanned = float(y.coordinates[canvas.row])
+        return Picture(
+            canvas.values.copy(), _thinned(x, every), _thinned(y, every), label, True, scanned
+        )  # fmt: skip
+
+    def note(self) -> str:
+        """Say which scan runs, which row was the last, and how far it is."""
+        canvas = self.canvas
+        if canvas.row is None:
+            return ""
+        scan = f"scan {canvas.scan}, " if self._scans else ""
+        return f"{scan}row {canvas.row}, {canvas.done:.0%}"
 
 
 class LatestContent(Content):
@@ -313,11 +373,16 @@ class NewestRecords:
         self._whole = limit is None
         self._most = most if limit is None else min(limit, most)
         self._index: Integers = np.empty(0, np.int64)
+        self._room: dict[str, Array] = {}
+        """Arrays with room behind the newest record; ``batch`` is a piece of them."""
+        self._end = 0
         self._corrections = corrections_for(stream)
         self.batch: Batch | None = None
 
     def add(self, batch: Batch, index: Integers) -> bool:
         """Take copies of records; tell whether there is anything new."""
+        if self._append(batch, index):
+            return True
         rows = np.arange(batch.count) if self._whole else np.flatnonzero(batch.valid)
         rows = rows[-self._most :]
         index = index[rows]
@@ -337,7 +402,36 @@ class NewestRecords:
         if not new.any():
             return False
         self.batch = self._merged(batch, rows[np.searchsorted(index, wanted[new])], wanted, new)
-        self._index = wanted
+        self._index, self._room = wanted, {}
+        return True
+
+    def _append(self, batch: Batch, index: Integers) -> bool:
+        """Take whole valid records that follow on those there are: the most of all, so without a copy
+        of everything. What was given before stays as it is. Tell whether it could be done."""
+        kept, count = self.batch, batch.count
+        if self._whole or kept is None or count == 0 or count > self._most:
+            return False
+        follows = index[0] == self._index[-1] + 1 and index[-1] - index[0] == count - 1
+        complete = len(batch.raw) == len(kept.raw) == len(self.stream.fields)
+        if not (follows and complete and batch.valid.all()):
+            return False
+        if not self._room or self._end + count > len(self._room["time"]):
+            size = min(2 * (kept.count + count), self._most + self._most // 4 + count)
+            for name, values in kept.raw.items():
+                grown = np.empty((size, *values.shape[1:]), values.dtype)
+                grown[: kept.count] = values
+                self._room[name] = grown
+            self._end = kept.count
+        for name, room in self._room.items():
+            room[self._end : self._end + count] = batch.raw[name]
+        self._end += count
+        there = min(kept.count + count, self._most)
+        start = self._end - there
+        self._index = np.arange(index[-1] + 1 - there, index[-1] + 1)
+        valid = np.concatenate([kept.valid, np.ones(count, bool)])[-there:]
+        arrays = {name: room[start : self._end] for name, room in self._room.items()}
+        corrections = batch.corrections or self._corrections
+        self.batch = Batch(batch.stream, arrays, int(self._index[0]), valid, corrections)
         return True
 
     def _merged(
@@ -371,7 +465,8 @@ class NewestRecords:
 def content_for(stream: Stream, spec: PanelSpec) -> Content:
     """Return the empty content of a panel."""
     if spec.kind == "map" and len(stream.fields[spec.fields[0]].shape) < 2:
-        return MapContent(stream, spec)
+        rows = choice.records_are_rows(stream)
+        return RowsContent(stream, spec) if rows else MapContent(stream, spec)
     kinds = {"trace": TraceContent, "text": TextContent, "view": ViewContent}
     return kinds.get(spec.kind, LatestContent)(stream, spec)
 

@@ -32,6 +32,10 @@ SMALL = 16 << 10
 SMALL_RATE, SMALL_CREDIT = 400.0, 32
 """Batches per second taken of a stream with small records, and how many may be in flight."""
 
+ROW = 1 << 20
+"""Rows of a scan (`daq.viewer.choice.records_are_rows`) up to this many bytes are small too: what is
+skipped would be missing in the picture."""
+
 LARGE_RATE, LARGE_CREDIT = 30.0, 2
 """The same for large records: as many as are drawn."""
 
@@ -186,7 +190,8 @@ class LiveFeed(Feed):
         match event:
             case bus.Opened():
                 stream = event.stream
-                small = stream.record_bytes <= SMALL
+                rows = choice.records_are_rows(stream)
+                small = stream.record_bytes <= (ROW if rows else SMALL)
                 known = self._followed.get(stream.name)
                 end = known.end if known else 0
                 self._followed[stream.name] = _Followed(stream, small, end)
@@ -271,6 +276,10 @@ class LiveFeed(Feed):
 
 def _wanted(stream: Stream, first: int, end: int, newest: int) -> tuple[int, int]:
     """Return from where on and at which stride history is worth reading."""
+    if choice.records_are_rows(stream):
+        # Not thinned: every row belongs to the picture.
+        most = max(1, MAX_READ // max(1, stream.record_bytes))
+        return max(first, min(end - 1, newest - most)), 1
     kinds = {choice.kind_of(stream, f) for f in stream.fields if choice.drawn(stream, f)}
     if kinds == {"map"} and (size := _scan_records(stream)):
         return max(first, min(end - 1, newest - size)), 1
@@ -362,10 +371,11 @@ class RunFeed(Feed):
         missing = sum(lost for _, lost, _ in reader.missing(name))
         if count > done:
             # an image is none of which a history is drawn, however small
+            rows = choice.records_are_rows(stream)
             small = [
                 name
                 for name, field in stream.fields.items()
-                if field.record_bytes <= SMALL
+                if field.record_bytes <= (ROW if rows and len(field.shape) == 1 else SMALL)
                 and (len(field.shape) < 2 or min(field.shape[-2:]) < 8)
             ]
             large = [f for f in stream.fields if f not in small]

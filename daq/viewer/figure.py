@@ -60,6 +60,7 @@ class Figure(QtWidgets.QWidget):
         self._column.addLayout(self._head)
         self._words = plot.FittingLabel()
         self._head.addWidget(self._words, 1)
+        self._rows: dict[PictureArea, QtWidgets.QHBoxLayout] = {}
         self._key = plot.FittingLabel()
         self._column.addWidget(self._key)
 
@@ -88,10 +89,17 @@ class Figure(QtWidgets.QWidget):
         box.currentIndexChanged.connect(chosen)
         self._head.insertWidget(0, box)
 
-    def picture(self) -> PictureArea:
-        """Add a picture."""
+    def picture(self, beside: PictureArea | None = None) -> PictureArea:
+        """Add a picture, below what is there or on the right of another one."""
         area = PictureArea(self.colours, self)
-        self._column.addWidget(area.widget, 1)
+        if beside is None:
+            row = QtWidgets.QHBoxLayout()
+            row.setSpacing(8)
+            self._column.addLayout(row, 1)
+            self._rows[area] = row
+        else:
+            row = self._rows[area] = self._rows[beside]
+        row.addWidget(area.widget, 1)
         return area
 
     def plot(

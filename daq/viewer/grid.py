@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 BEST_ASPECT = 1.25
 """Width over height that a panel has at best."""
@@ -21,19 +22,26 @@ def rows_and_columns(panels: int, width: int, height: int) -> tuple[int, int]:
     return -(-max(1, panels) // columns), columns
 
 
-def cells(panels: int, width: int, height: int) -> list[tuple[int, int, int]]:
+def cells(wide: Sequence[int], width: int, height: int) -> list[tuple[int, int, int]]:
     """Return (row, first column, columns spanned) for each panel, in a fine grid.
 
-    A last row that is not full is stretched over the width of the window.
+    ``wide`` says how many times as wide as others each panel wants to be; it gets what one row has. A
+    row that is not full is stretched over the width of the window.
     """
-    if panels <= 0:
+    if not wide:
         return []
-    rows, columns = rows_and_columns(panels, width, height)
-    last = panels - (rows - 1) * columns
-    fine = math.lcm(columns, last)
+    _, columns = rows_and_columns(sum(wide), width, height)
+    rows: list[list[int]] = [[]]
+    for asked in wide:
+        given = min(asked, columns)
+        if sum(rows[-1]) + given > columns:
+            rows.append([])
+        rows[-1].append(given)
+    fine = math.lcm(*(sum(row) for row in rows))
     found = []
-    for number in range(panels):
-        row, column = divmod(number, columns)
-        span = fine // (last if row == rows - 1 else columns)
-        found.append((row, column * span, span))
+    for number, row in enumerate(rows):
+        unit, column = fine // sum(row), 0
+        for given in row:
+            found.append((number, column * unit, given * unit))
+            column += given
     return found

@@ -177,7 +177,8 @@ class Window(QtWidgets.QMainWindow):
         drawn = [key for key in self._order if key not in texts]
         size = self._grid_widget.size()
         height = size.height() - len(texts) * TEXT_HEIGHT
-        places = grid.cells(len(drawn), max(1, size.width()), max(1, height))
+        wide = [self._panels[key].spec.wide for key in drawn]
+        places = grid.cells(wide, max(1, size.width()), max(1, height))
         for key, (row, column, span) in zip(drawn, places, strict=True):
             self._grid.addWidget(self._panels[key], row, column, 1, span)
             self._grid.setRowStretch(row, 1)

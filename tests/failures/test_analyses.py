@@ -94,6 +94,20 @@ def test_given_up_after_five_restarts(start: Any) -> None:
         assert reader.closed("camera") == (400, "complete", "")
 
 
+def test_what_follows_a_refused_analysis_holds_nobody_back(start: Any) -> None:
+    """The camera waits for every lossless consumer; one whose other input never comes takes none."""
+    follows = (
+        '[analyses.refused]\ntype = "misbehaves"\ninput = "camera"\ndeed = "refuse"\n'
+        '[analyses.follows]\ntype = "watched"\ninputs = ["camera", "refused.rows"]\n'
+    )
+    run = start(spots_config() + follows)
+    assert run.finish() == 1
+    assert "analyses.follows: its input refused.rows never opened" in run.said().replace("\n", " ")
+    assert_same_results(run.run_folder, "sums")
+    with RunReader(run.run_folder) as reader:
+        assert reader.closed("camera") == (400, "complete", "")
+
+
 def test_two_analyses_in_one_process(start: Any) -> None:
     config = spots_config().replace('type = "watched"', 'type = "watched"\ngroup = "both"')
     twin = config[config.index("[analyses.sums]") : config.index("[bus]")].replace("sums", "twin")

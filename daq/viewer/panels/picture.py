@@ -11,7 +11,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from daq.viewer import labels
 from daq.viewer.axes import Axis
 from daq.viewer.choice import PanelSpec
-from daq.viewer.content import Content, LatestContent, MapContent, Picture
+from daq.viewer.content import Content, LatestContent, MapContent, Picture, RowsContent
 from daq.viewer.levels import Levels, asks_for_logarithm, logarithm
 from daq.viewer.panels.panel import Panel
 from daq.viewer.panels.picture_area import PictureArea
@@ -20,7 +20,10 @@ from daq.viewer.theme import COLOUR_MAPS, Theme
 
 
 class PicturePanel(Panel):
-    """The newest image or the map so far; row 0 is on top, as the detector or the scan has it."""
+    """The newest image or the map so far; row 0 is on top, as the detector or the scan has it.
+
+    Rows that say where they belong (AFM) go upwards.
+    """
 
     def __init__(self, spec: PanelSpec, scene: Scene, colours: Theme) -> None:
         super().__init__(spec, scene, colours)
@@ -41,7 +44,7 @@ class PicturePanel(Panel):
         with self.scene.lock:
             picture = (
                 content.picture()
-                if isinstance(content, MapContent)
+                if isinstance(content, MapContent | RowsContent)
                 else content.picture(plane)
                 if isinstance(content, LatestContent)
                 else None
@@ -66,7 +69,10 @@ class PicturePanel(Panel):
             self._chosen_map or ("viridis" if self.spec.kind == "map" else "inferno")
         )
         x, y = picture.x, picture.y
-        self._area.frame((x.label, *x.edges), (y.label, *y.edges), square=picture.square)
+        self._area.frame(
+            (x.label, *x.edges), (y.label, *y.edges), square=picture.square, upwards=picture.upwards
+        )  # fmt: skip
+        self._area.scanned(picture.scanned)
         self._area.draw(values, levels, logarithmic=self._log)
         self._label(picture)
 

@@ -21,6 +21,9 @@ MOST_FITS = 20
 """How often a picture is fitted into a panel of one size: wider tick labels make it narrower, and a
 narrower one may have shorter labels, which would go on for ever."""
 
+SCANNED = "#ff5fd2"
+"""Colour of the row that is being scanned: in none of the colour maps."""
+
 OVERLAYS, LINES, TEXTS = 10, 20, 30
 """What lies over what, whichever was drawn first."""
 
@@ -29,7 +32,7 @@ Span = tuple[str, float, float]
 
 
 class PictureArea(QtCore.QObject):
-    """Values [y, x] in colours, row 0 on top; NaN in a colour that is in none of the colour maps.
+    """Values [y, x] in colours, row 0 on top or at the bottom; NaN in a colour of no colour map.
 
     Axes and colour bar have labels that are never cut. What is marked on it (`line`, `text`,
     `scale_bar`, `overlay`) has a name, and is replaced when that name is given again.
@@ -66,6 +69,7 @@ class PictureArea(QtCore.QObject):
         self._map: str | None = "viridis"
         self._rect: QtCore.QRectF | None = None
         self._square = False
+        self._upwards = False
         self._whole = True
         self._fits, self._fitted_size = 0, (0, 0)
         self._items: dict[str, list[Any]] = {}
@@ -80,14 +84,19 @@ class PictureArea(QtCore.QObject):
 
     # -- axes -----------------------------------------------------------------------------------
 
-    def frame(self, x: Span, y: Span, *, square: bool = True) -> None:
-        """Say what the axes are, and whether a step along one is the same thing as along the other."""
+    def frame(self, x: Span, y: Span, *, square: bool = True, upwards: bool = False) -> None:
+        """Say what the axes are, and whether a step along one is the same thing as along the other.
+
+        ``upwards``: row 0 at the bottom.
+        """
         for side, (label, _, _) in (("bottom", x), ("left", y)):
             self._labels.set(self.plot.getAxis(side), label)
         rect = plot.pixel_rect((x[1], x[2]), (y[1], y[2]))
-        if rect == self._rect and square == self._square:
+        if rect == self._rect and square == self._square and upwards == self._upwards:
             return
         self._rect, self._square, self._fits = rect, square, 0
+        self._upwards = upwards
+        self.plot.invertY(not upwards)
         self._void.setRect(rect)
         self.image.setRect(rect)
         self.plot.setAspectLocked(self._shape() is not None)
@@ -181,6 +190,14 @@ class PictureArea(QtCore.QObject):
         items = [pg.PlotCurveItem(*places, pen=pen, antialias=True) for pen in pens]
         self._replace(name, items, LINES)
 
+    def scanned(self, y: float | None) -> None:
+        """Mark the row that is being scanned; None where none is."""
+        if y is None or self._rect is None:
+            self._replace("scanned", [])
+            return
+        ends = np.array([self._rect.left(), self._rect.right()])
+        self.line("scanned", ends, np.full(2, y), SCANNED, width=1.5)
+
     def text(
         self,
         name: str,
@@ -211,14 +228,17 @@ class PictureArea(QtCore.QObject):
         rect = self._rect
         length = round_length(abs(rect.width()) / 2.2)
         right = max(rect.left(), rect.right()) - 0.04 * abs(rect.width())
-        bottom = max(rect.top(), rect.bottom()) - 0.06 * abs(rect.height())
+        # y of the lower end as it is seen, and the way up from there
+        edges = (rect.top(), rect.bottom())
+        lower, up = (min(edges), 1.0) if self._upwards else (max(edges), -1.0)
+        bottom = lower + up * 0.06 * abs(rect.height())
         ends = np.array([right - length, right])
         items = [
             pg.PlotCurveItem(ends, np.full(2, bottom), pen=pen)
             for pen in (_flat("#000000", 7), _flat("#ffffff", 4))
         ]
         self._replace("scale bar", items, TEXTS)
-        above = bottom - 0.03 * abs(rect.height())
+        above = bottom + up * 0.03 * abs(rect.height())
         said = f"{labels.significant(length, 1)} {units}"
         self.text("scale bar text", right, above, said, (1.0, 1.0))
 

@@ -72,7 +72,7 @@ class Misbehaves(Watched):
         """What the configuration may say."""
 
         factor: int = daq.setting(1, "", "of the sums")
-        deed: Literal["raise", "segfault", "hang", "exit", "print", "none"] = daq.setting(
+        deed: Literal["raise", "segfault", "hang", "exit", "print", "refuse", "none"] = daq.setting(
             "none", "", "what it does"
         )
         at: int = daq.setting(0, "", "record at which it does so", ge=0)
@@ -81,6 +81,8 @@ class Misbehaves(Watched):
 
     def open(self, streams: Mapping[str, daq.Stream], config: Any) -> Sequence[daq.Stream]:
         self.config = config
+        if config.deed == "refuse":
+            raise ValueError("these streams are not what it takes")
         return super().open(streams, config)
 
     def record(self, batch: daq.Batch, number: int) -> Iterable[daq.Batch]:
