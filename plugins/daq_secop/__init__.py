@@ -8,4 +8,6 @@ import daq
 @daq.hookimpl
 def daq_sources() -> list[type[daq.Source]]:
     """Return the client of a SECoP node."""
-    return []
+    from daq_secop.source import Secop
+
+    return [Secop]
