@@ -12,6 +12,9 @@ from daq_simulators.probe import SUB_POSITIONS, Probe
 
 Floats = npt.NDArray[np.float64]
 
+MARGIN = 2
+"""Rows of the object above and below the probe that are kept: drift moves it within a row."""
+
 
 class Diffraction:
     """I(Q) = h(Q) [w |F(Q)|^2 + (1 - w) t] + d(Q) (1 - s t), in electrons per cell.
@@ -57,8 +60,10 @@ class Diffraction:
         self._y_turn, self._x_turn = y, x
         self._window = np.empty((probe.size, probe.size), np.complex64)
         self._intensity = np.empty((probe.size, probe.size), np.float32)
+        self._size = probe.size
         self._material_time = np.nan
-        self._wave: npt.NDArray[np.complex64] | None = None
+        self._first_row = 0
+        self._wave = np.empty((0, 0), np.complex64)
 
     def intensity(
         self, material_time: float, y: float, x: float, w_change: float = 0.0
@@ -67,20 +72,14 @@ class Diffraction:
 
         The probe stands at (y, x) nm of the scan; ``w_change`` is added to the coherent weight.
         """
-        if self._wave is None or material_time != self._material_time:
-            wave = self._specimen.wave(material_time)
-            wave *= self._y_turn[:, None]
-            wave *= self._x_turn[None, :]
-            self._wave = wave.astype(np.complex64)
-            self._material_time = material_time
         pixel_y, pixel_x = self._specimen.pixel_of(y, x)
         top, down = divmod(round(float(pixel_y) * SUB_POSITIONS), SUB_POSITIONS)
         left, across = divmod(round(float(pixel_x) * SUB_POSITIONS), SUB_POSITIONS)
         w = float(interpolated(self._specimen.local_w, pixel_y, pixel_x)) + w_change
         thickness = float(interpolated(self._specimen.local_thickness, pixel_y, pixel_x))
+        row = self._show(material_time, top - self._middle)
         _illuminate(
-            self._wave, self._probes[down, across], top - self._middle, left - self._middle,
-            self._window,
+            self._wave, self._probes[down, across], row, left - self._middle, self._window
         )  # fmt: skip
         field = scipy.fft.fft2(self._window)
         share = thickness / self._thickness
@@ -89,6 +88,20 @@ class Diffraction:
             np.float32(max(0.0, 1.0 - self._scattered * share)), self._intensity,
         )  # fmt: skip
         return self._intensity
+
+    def _show(self, material_time: float, top: int) -> int:
+        """Have the wave of the rows under the probe at that time; return where ``top`` is in it."""
+        row = top - self._first_row
+        known = 0 <= row <= len(self._wave) - self._size
+        if material_time != self._material_time or not known:
+            first = max(0, top - MARGIN)
+            rows = slice(first, min(self._specimen.shape[0], top + self._size + MARGIN))
+            wave = self._specimen.wave(material_time, rows)
+            wave *= self._y_turn[rows, None]
+            wave *= self._x_turn[None, :]
+            self._wave = wave.astype(np.complex64)
+            self._material_time, self._first_row = material_time, first
+        return top - self._first_row
 
 
 @numba.njit(cache=True, nogil=True)

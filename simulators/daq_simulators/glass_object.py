@@ -156,12 +156,13 @@ class GlassObject:
             (np.asarray(x) - self._origin[1]) / pixel + middle,
         )
 
-    def wave(self, material_time: float) -> npt.NDArray[np.complex128]:
+    def wave(self, material_time: float, rows: slice = slice(None)) -> npt.NDArray[np.complex128]:
         """Return what the object does to the wave [y, x], at a material time in s.
 
-        The mean square is the thickness over the reference thickness.
+        The mean square is the thickness over the reference thickness. ``rows`` are those of the
+        object that are wanted.
         """
-        return np.asarray(self._atoms.at(material_time) * self._amplitude)
+        return np.asarray(self._atoms.at(material_time, rows) * self._amplitude[rows])
 
     def at_positions(self, values: Floats) -> Floats:
         """Return ``values``, a map on the object's pixels, at the scan positions [row, column]."""

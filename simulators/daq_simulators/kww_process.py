@@ -67,10 +67,12 @@ class KwwProcess:
         self._real = math.sqrt(1 + pairing) * size
         self._imaginary = math.sqrt(max(0.0, 1 - pairing)) * size
 
-    def at(self, time: float) -> npt.NDArray[np.complex128]:
-        """Return o [y, x] at a time in s."""
+    def at(self, time: float, rows: slice = slice(None)) -> npt.NDArray[np.complex128]:
+        """Return o [y, x] at a time in s, of these rows only."""
         return np.asarray(
-            _sum_of_oscillators(self._phase, self._frequency, time, self._real, self._imaginary)
+            _sum_of_oscillators(
+                self._phase[rows], self._frequency[rows], time, self._real, self._imaginary
+            )
         )
 
 

@@ -387,7 +387,8 @@ class Camera:
             config.waiting_time, config.ageing,
         )  # fmt: skip
         middle = (np.arange(config.scans) + 0.5) * config.period
-        self._material_times = self.clock.at(middle)
+        # rows are seen one after another, and the glass does not wait
+        self._material_times = self.clock.at(self.seconds(np.arange(config.scans * rows) * columns))
         self._temperatures = self.heating.at(middle)
         walk = np.random.default_rng(seeds[1]).standard_normal((config.scans, 2))
         walk = np.cumsum(walk * config.drift_walk * np.sqrt(config.period), axis=0)
@@ -485,7 +486,7 @@ class Camera:
         down, across = self.drift(self.seconds(record)).tolist()
         w_change = config.w_slope * (self.temperature(scan) - config.reference_temperature)
         return self._diffraction.intensity(
-            float(self._material_times[scan]), self._rows[row] - down, self._columns[column] - across,
+            float(self._material_times[scan * rows + row]), self._rows[row] - down, self._columns[column] - across,
             w_change,
         )  # fmt: skip
 
