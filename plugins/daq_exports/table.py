@@ -47,7 +47,10 @@ class TableReader(TextExport):
         """Tell whether there is a known name in a line of names: other formats have no such line."""
         names = {name for quantity in KNOWN.values() for name in quantity.names}
         lines = beginning(path).splitlines()[:50]
-        if any(line.startswith(("##", "StartOfData", "Variables\t", "Nsig\t")) for line in lines):
+        if any(
+            line.startswith(("##", "StartOfData", "Variables\t", "Nsig\t", "Method Steps:"))
+            for line in lines
+        ):
             return False
         for line in lines:
             fields = [field for field in _split(line, _separator(line)) if field.strip()]

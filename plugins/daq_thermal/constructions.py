@@ -13,37 +13,32 @@ import dataclasses
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
+from daq_thermal.flags import (
+    GAP,
+    NO_CRYSTALLISATION,
+    NO_GLASS_RANGE,
+    NO_GLASS_TRANSITION,
+    NO_LIQUID_RANGE,
+    NOT_HEATED,
+    OPEN_CRYSTALLISATION,
+    PARALLEL,
+    RELAXING,
+)
+from daq_thermal.lines import LINE, NO_LINE, Line, area, crossing, pieces, straight, vertex
+from daq_thermal.liquid import DEPTH, TAIL, Liquid, Rise, again, find_liquid
 from daq_thermal.readings import Floats
 
-NO_GLASS_TRANSITION: Final = 1
-"""Flag: no step of c that is larger than the least step and than its noise."""
-NO_GLASS_RANGE: Final = 2
-"""Flag: too few readings below the transition for a line of the glass."""
-NO_LIQUID_RANGE: Final = 4
-"""Flag: too few readings above the transition for a line of the liquid (yet)."""
-NO_CRYSTALLISATION: Final = 8
-"""Flag: no exotherm above the transition."""
-OPEN_CRYSTALLISATION: Final = 16
-"""Flag: the trace ends before the end of the exotherm: its heat is that so far."""
-NOT_HEATED: Final = 32
-"""Flag: a cooling, a hold, or fewer than `LEAST` readings."""
-GAP: Final = 64
-"""Flag: readings are missing within the transition."""
-PARALLEL: Final = 128
-"""Flag: the liquid's range is too short for a slope; its line has that of the glass."""
-RELAXING: Final = 256
-"""Flag: c leaves the line of the glass far below the transition (a quenched sample relaxes): that
-line, and what rests on it, is not that of a glass at rest. A standard has it right."""
-
 SHORT: Final = 30.0
-"""K below which a range of the liquid gives no slope: a few readings of overshoot or of
-crystallisation in it would turn the line."""
+"""K below which a range of the liquid that is given holds no slope: a few readings of overshoot or
+of crystallisation in it would turn the line."""
+
+TRUSTED: Final = 1 / 3
+"""An exotherm's tail is no exponential: by how much of itself it may be wrong."""
 
 LEAST: Final = 30
 """Readings below which nothing is drawn."""
-LINE: Final = 5
-"""Readings that a line needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +59,13 @@ class Ranges:
         Smallest fall of c below what it was that counts as crystallisation, J/(g K).
     settling
         K at the beginning that are left out: there an instrument has not settled yet.
+    liquid_slope
+        J/(g K^2), slope of the liquid less that of the glass, where the trace does not tell it.
+        None: not known; taken as 0, and in errors as some c_p step / T, as it would be if that
+        step fell as 1/T.
+    depth
+        Of the step: by how much c has fallen where the tail of the exotherm that is taken out of
+        the liquid's line ends.
     """
 
     glass: tuple[float, float] | None = None
@@ -73,24 +75,9 @@ class Ranges:
     least_step: float = 0.02
     least_exotherm: float = 0.5
     settling: float = 5.0
+    liquid_slope: float | None = None
+    depth: float = DEPTH
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Line:
-    """c = value + slope (T - at); ``begin`` and ``end`` K, the range it was laid through."""
-
-    at: float = np.nan
-    value: float = np.nan
-    slope: float = np.nan
-    begin: float = np.nan
-    end: float = np.nan
-
-    def __call__(self, T: Floats | float) -> Floats:
-        """Return the line at T."""
-        return np.asarray(self.value + self.slope * (np.asarray(T, np.float64) - self.at))
-
-
-NO_LINE: Final = Line()
 
 NUMBERS: Final = (
     "onset", "half_step", "fictive_temperature", "step", "overshoot_peak", "overshoot",
@@ -123,7 +110,7 @@ class Construction:
     glass, liquid, crystal, tangent, fall
         The lines; ``fall`` is the tangent of crystallisation.
     flags
-        Bits, see the constants of this module.
+        Bits, see `daq_thermal.flags`.
     """
 
     onset: float = np.nan
@@ -144,6 +131,8 @@ class Construction:
     flags: int = 0
     noise: float = np.nan
     """Standard deviation of a reading of c about the line of the glass, J/(g K)."""
+    tails: Liquid | None = None
+    """The line of the liquid with the tails on either side of it."""
     T: Floats = dataclasses.field(default_factory=lambda: np.empty(0))
     crystallisation_baseline: Floats = dataclasses.field(default_factory=lambda: np.empty(0))
     """[n] at the readings ``T``, NaN where there is none."""
@@ -154,7 +143,9 @@ class Construction:
         return np.array([getattr(self, name) for name in NUMBERS])
 
 
-def construct(T: Floats, c: Floats, ranges: Ranges) -> Construction:
+def construct(
+    T: Floats, c: Floats, ranges: Ranges, like: Construction | None = None, lean: float = 0.0
+) -> Construction:
     """Return what a heating shows.
 
     Parameters
@@ -165,6 +156,10 @@ def construct(T: Floats, c: Floats, ranges: Ranges) -> Construction:
         [n], heat flow over heating rate, J/(g K), endothermic positive.
     ranges
         Where lines are laid, and what counts.
+    like
+        What was found in a trace like this one: lines are laid where they were laid there.
+    lean
+        J/(g K^2), added to the slope of the liquid where the trace does not tell it.
     """
     settled = T[0] + ranges.settling <= T if len(T) else np.zeros(0, bool)
     T, c = T[settled], c[settled]
@@ -174,7 +169,7 @@ def construct(T: Floats, c: Floats, ranges: Ranges) -> Construction:
         return found
     value, slope = pieces(T, c, ranges.smoothing)
     deepest = _exotherm(T, value, ranges)
-    _transition(found, T, c, value, slope, deepest, ranges)
+    _transition(found, T, c, value, slope, deepest, ranges, like, lean)
     if deepest is None:
         found.flags |= NO_CRYSTALLISATION
     else:
@@ -183,77 +178,63 @@ def construct(T: Floats, c: Floats, ranges: Ranges) -> Construction:
 
 
 def errors(T: Floats, c: Floats, ranges: Ranges, replicates: int, seed: int = 0) -> Floats:
-    """Return the standard errors of `Construction.numbers` from the noise of the readings alone.
+    """Return the standard errors of `Construction.numbers`: of noise, and of how lines are laid.
 
     White noise of the measured size is added to the trace again and again and the construction
-    repeated: the spread is that of the numbers. Baselines that bend are not in it.
+    repeated: the spread is that of the numbers. The liquid's line leans otherwise each time: where
+    its slope had to be taken from the glass, see `Ranges.liquid_slope`; else by what the tails leave
+    beyond noise, and by a third of the exotherm's where it ends, over half the range. To the squares is added what
+    changes beyond noise with half the smoothing (a tangent through pieces of finite width is too
+    flat, by the square of the width: the change is 3/4 of the error), and with a shorter tail of the
+    exotherm. Baselines that bend are not in it.
     """
     once = construct(T, c, ranges)
-    if not np.isfinite(once.noise):
-        return np.full(len(NUMBERS), np.nan)
-    glass, liquid, crystal = (
-        (line.begin, line.end) if np.isfinite(line.value) else None
-        for line in (once.glass, once.liquid, once.crystal)
-    )
-    fixed = dataclasses.replace(ranges, glass=glass, liquid=liquid, crystal=crystal)
-    draw = np.random.default_rng(seed)
-    drawn = np.array(
-        [
-            construct(T, c + once.noise * draw.standard_normal(len(c)), fixed).numbers
-            for _ in range(replicates)
-        ]
-    )
-    known = np.isfinite(drawn).all(axis=0)
     spread = np.full(len(NUMBERS), np.nan)
-    spread[known] = np.std(drawn[:, known], axis=0, ddof=1)
+    if not np.isfinite(once.noise):
+        return spread
+    leaning = _leaning(once, ranges)
+    draw = np.random.default_rng(seed)
+    added = once.noise * draw.standard_normal((replicates, len(c)))
+    leans = leaning * draw.standard_normal(replicates)
+
+    def repeated(like: Construction, as_told: Ranges) -> Floats:
+        fixed = dataclasses.replace(as_told, glass=_range(like.glass), crystal=_range(like.crystal))
+        return np.array([
+            construct(T, c + noise, fixed, like, lean).numbers
+            for noise, lean in zip(added, leans, strict=True)
+        ])  # fmt: skip
+
+    drawn = repeated(once, ranges)
+    finer = dataclasses.replace(ranges, smoothing=ranges.smoothing / 2)
+    fine = construct(T, c, finer)
+    change = fine.numbers - once.numbers
+    noise = np.std(repeated(fine, finer) - drawn, axis=0, ddof=1)
+    smoothed = np.maximum(change**2 - noise**2, 0.0) * (4 / 3) ** 2
+    tail = construct(T, c, dataclasses.replace(ranges, depth=ranges.depth / 2)).numbers
+    known = np.isfinite(drawn).all(axis=0) & np.isfinite(once.numbers)
+    variance = np.std(drawn[:, known], axis=0, ddof=1) ** 2
+    for other in (smoothed, (tail - once.numbers) ** 2):
+        variance += np.nan_to_num(other[known])
+    spread[known] = np.sqrt(variance)
     return spread
 
 
-def pieces(T: Floats, c: Floats, half_width: float) -> tuple[Floats, Floats]:
-    """Return value and slope at each reading of the straight line through its neighbours.
-
-    Neighbours are those within ``half_width`` K, and always the next one on either side.
-    """
-    low = np.searchsorted(T, T - half_width, side="left")
-    high = np.searchsorted(T, T + half_width, side="right")
-    here = np.arange(len(T))
-    low, high = np.minimum(low, (here - 1).clip(0)), np.maximum(high, (here + 2).clip(0, len(T)))
-    # about the middle, so that sums of squares keep their digits
-    x, y = T - T[len(T) // 2], c - c[len(c) // 2]
-
-    def summed(values: Floats) -> Floats:
-        running = np.concatenate([[0.0], np.cumsum(values)])
-        return np.asarray(running[high] - running[low])
-
-    n, sx, sy = (high - low).astype(np.float64), summed(x), summed(y)
-    sxx, sxy = summed(x * x) - sx * sx / n, summed(x * y) - sx * sy / n
-    slope = sxy / np.where(sxx > 0, sxx, np.nan)
-    return sy / n + slope * (x - sx / n) + c[len(c) // 2], slope
+def _leaning(found: Construction, ranges: Ranges) -> float:
+    """Return by how much the slope of the liquid may be wrong, J/(g K^2)."""
+    tails = found.tails
+    if tails is None or not found.step > 0:
+        return 0.0
+    if tails.held:
+        return 0.0 if ranges.liquid_slope is not None else found.step / found.half_step
+    misfit = max(tails.misfit**2 - found.noise**2, 0.0)
+    if np.isfinite(tails.after):
+        misfit += (TRUSTED * TAIL * found.step) ** 2
+    half = max((tails.line.end - tails.line.begin) / 2, ranges.smoothing)
+    return float(np.sqrt(misfit)) / half
 
 
-def straight(
-    T: Floats, c: Floats, begin: float, end: float, slope: float | None = None
-) -> Line | None:
-    """Return the least-squares line through the readings from ``begin`` to ``end`` K, or None.
-
-    With ``slope`` it is held at that.
-    """
-    inside = (begin <= T) & (end >= T)
-    if np.count_nonzero(inside) < LINE:
-        return None
-    x, y = T[inside], c[inside]
-    at, value = float(np.mean(x)), float(np.mean(y))
-    if slope is None:
-        slope = float(np.sum((x - at) * (y - value)) / np.sum((x - at) ** 2))
-    return Line(at, value, slope, begin, end)
-
-
-def area(T: Floats, y: Floats, begin: float, end: float) -> float:
-    """Return the integral of y dT from ``begin`` to ``end`` K: trapezia, ends interpolated."""
-    inside = (begin < T) & (end > T)
-    x = np.concatenate([[begin], T[inside], [end]])
-    values = np.concatenate([[np.interp(begin, T, y)], y[inside], [np.interp(end, T, y)]])
-    return float(np.sum(np.diff(x) * (values[1:] + values[:-1])) / 2)
+def _range(line: Line) -> tuple[float, float] | None:
+    return (line.begin, line.end) if np.isfinite(line.value) else None
 
 
 def _exotherm(T: Floats, value: Floats, ranges: Ranges) -> int | None:
@@ -264,52 +245,25 @@ def _exotherm(T: Floats, value: Floats, ranges: Ranges) -> int | None:
 
 
 def _transition(
-    found: Construction,
-    T: Floats,
-    c: Floats,
-    value: Floats,
-    slope: Floats,
-    deepest: int | None,
-    ranges: Ranges,
-) -> None:
-    last = len(T)
-    if deepest is not None:
-        # before the fall begins to be seen
-        fallen = np.maximum.accumulate(value[:deepest]) - value[:deepest]
-        below = fallen > ranges.least_exotherm / 5
-        rising = np.flatnonzero(~below | (slope[:deepest] > 0))
-        last = int(rising[-1]) + 1 if len(rising) else 0
-    begin, end = T[0] + ranges.smoothing, T[last - 1] - ranges.smoothing if last else T[0]
-    search = np.flatnonzero((begin <= T) & (end >= T))
+    found: Construction, T: Floats, c: Floats, value: Floats, slope: Floats, deepest: int | None,
+    ranges: Ranges, like: Construction | None, lean: float,
+) -> None:  # fmt: skip
+    search = _searched(T, value, slope, deepest, ranges)
+    if not len(search):
+        found.flags |= NO_GLASS_TRANSITION | NO_GLASS_RANGE | NO_LIQUID_RANGE
+        return
+    # of all that was looked at, whatever ranges were given
+    rest = float(np.median(slope[search]))
     if ranges.glass is not None:
         search = search[T[search] > ranges.glass[1]]
     if ranges.liquid is not None:
         search = search[T[search] < ranges.liquid[0]]
-    if not len(search):
-        found.flags |= NO_GLASS_TRANSITION | NO_GLASS_RANGE | NO_LIQUID_RANGE
-        return
-    steep = int(search[np.argmax(slope[search])])
-    # the rise ends where the slope has come down to that of the rest of the trace
-    rest = float(np.median(slope[search]))
-    low = rest + 0.05 * (slope[steep] - rest)
-    after = search[(search >= steep) & (slope[search] <= low)]
-    before = search[(search <= steep) & (slope[search] <= low)]
-    if not len(before) or not slope[steep] > rest:
+    rise = _risen(T, value, slope, search, rest) if len(search) else None
+    if rise is None:
         found.flags |= NO_GLASS_TRANSITION
         return
-    foot = int(before[-1])
-    top = int(after[0]) if len(after) else int(search[-1])
-    rise = float(value[top] - value[foot] - rest * (T[top] - T[foot]))
-    width = rise / (slope[steep] - rest)
-    if not rise > 0:
-        found.flags |= NO_GLASS_TRANSITION
-        return
+    steep, top, width = rise.steep, rise.top, rise.width
     glass = ranges.glass or (max(T[0], T[steep] - 9 * width), T[steep] - 3 * width)
-    liquid = ranges.liquid or (T[top] + 0.75 * width, min(end, T[top] + 3 * width))
-    if deepest is not None and ranges.liquid is None:
-        fall = int(steep + np.argmin(slope[steep : deepest + 1]))
-        fall_begins = T[fall] + (value[top] - value[fall]) / slope[fall]
-        liquid = (liquid[0], min(liquid[1], 2.5 * fall_begins - 1.5 * T[deepest]))
     found.tangent = Line(T[steep], value[steep], slope[steep], T[steep] - width, T[steep] + width)
     glass_line = straight(T, c, *glass)
     if glass_line is None:
@@ -322,22 +276,23 @@ def _transition(
     found.noise = (
         float(np.sqrt(np.mean(np.diff(scatter, 2) ** 2) / 6)) if len(scatter) > 3 else np.nan
     )
-    found.onset = _crossing(found.tangent, glass_line)
+    found.onset = crossing(found.tangent, glass_line)
     if np.max(np.abs(value - glass_line(T))[glass[1] >= T]) > ranges.least_step:
         found.flags |= RELAXING
-    if liquid[1] - liquid[0] < SHORT:
-        found.flags |= PARALLEL
-    liquid_line = straight(
-        T, c, liquid[0], liquid[1], glass_line.slope if found.flags & PARALLEL else None
-    )
-    if liquid_line is None:
+    found.tails = _liquid(found, T, c, value, slope, rise, deepest, ranges, like, lean)
+    if found.tails is None:
         found.flags |= NO_LIQUID_RANGE
+        if not rise.height > ranges.least_step:
+            found.flags |= NO_GLASS_TRANSITION
+            found.onset = np.nan
         return
-    found.liquid = liquid_line
-    middle = (glass_line(T) + liquid_line(T)) / 2
+    if found.tails.held:
+        found.flags |= PARALLEL
+    found.liquid = liquid = found.tails.line
+    middle = (glass_line(T) + liquid(T)) / 2
     over = (value > middle) & (T[steep] - 3 * width < T) & (T[top] >= T)
     first = int(np.argmax(over))
-    if not over.any() or first == 0:
+    if not over.any() or first == 0 or T[steep] >= liquid.end:
         found.flags |= NO_GLASS_TRANSITION
         found.onset = np.nan
         return
@@ -345,30 +300,99 @@ def _transition(
     found.half_step = (
         float(np.interp(0.0, gap, T[first - 1 : first + 1])) if gap[0] < 0 else T[first]
     )
-    found.step = float(liquid_line(found.half_step) - glass_line(found.half_step))
-    noise = found.noise / np.sqrt(np.count_nonzero((liquid[0] <= T) & (liquid[1] >= T)))
+    found.step = float(liquid(found.half_step) - glass_line(found.half_step))
+    noise = found.noise / np.sqrt(
+        np.count_nonzero((found.tails.first <= T) & (found.tails.last >= T))
+    )
     if not found.step > max(ranges.least_step, 5 * noise):
         found.flags |= NO_GLASS_TRANSITION
         found.onset = found.half_step = found.step = np.nan
         return
     if np.max(np.diff(T[(T[steep] - width < T) & (T[top] > T)]), initial=0.0) > width / 2:
         found.flags |= GAP
-    above = value - liquid_line(T)
-    peak = steep + int(np.argmax(above[steep : int(np.searchsorted(T, liquid[1]))]))
+    # what the exotherm has taken away already is no part of the transition
+    c = c + np.where(found.tails.last >= T, found.tails.tail_after(T), 0.0)
+    end = liquid.end
+    above = value - liquid(T)
+    peak = steep + int(np.argmax(above[steep : int(np.searchsorted(T, end))]))
     found.overshoot_peak, found.overshoot = float(T[peak]), float(above[peak])
-    # from the crossing of the liquid's line to the liquid
-    crossing = steep + int(np.argmax(above[steep:] > 0)) if above[peak] > 0 else peak
-    found.overshoot_area = area(T, c - liquid_line(T), T[crossing], max(liquid[0], T[crossing]))
+    # from the crossing of the liquid's line to the liquid, and what its tail holds beyond
+    crossed = steep + int(np.argmax(above[steep:] > 0)) if above[peak] > 0 else peak
+    beyond = 0.0
+    if np.isfinite(found.tails.before):
+        beyond = found.tails.before * float(found.tails.tail_before(end))
+    found.overshoot_area = area(T, c - liquid(T), T[crossed], max(end, T[crossed])) + beyond
     if ranges.glass is None or glass[0] <= T[steep]:
-        found.fictive_temperature = _equal_area(T, c, glass_line, liquid_line, liquid)
+        have = area(T, c - glass_line(T), max(float(T[0]), glass_line.begin), end) + beyond
+        found.fictive_temperature = _equal_area(have, end, glass_line, liquid)
 
 
-def _equal_area(
-    T: Floats, c: Floats, glass: Line, liquid: Line, liquid_range: tuple[float, float]
-) -> float:
-    """Return T_f, where the enthalpy of the liquid has the enthalpy of the glass."""
-    high = (liquid_range[0] + liquid_range[1]) / 2
-    have = area(T, c - glass(T), max(float(T[0]), glass.begin), high)
+def _searched(
+    T: Floats, value: Floats, slope: Floats, deepest: int | None, ranges: Ranges
+) -> npt.NDArray[np.intp]:
+    """Return the readings among which the transition is looked for."""
+    last = len(T)
+    if deepest is not None:
+        # before the fall begins to be seen
+        fallen = np.maximum.accumulate(value[:deepest]) - value[:deepest]
+        below = fallen > ranges.least_exotherm / 5
+        rising = np.flatnonzero(~below | (slope[:deepest] > 0))
+        last = int(rising[-1]) + 1 if len(rising) else 0
+    begin, end = T[0] + ranges.smoothing, T[last - 1] - ranges.smoothing if last else T[0]
+    return np.flatnonzero((begin <= T) & (end >= T))
+
+
+def _risen(
+    T: Floats, value: Floats, slope: Floats, search: npt.NDArray[np.intp], rest: float
+) -> Rise | None:
+    """Return the steepest rise; it ends where the slope has come down to that of the rest."""
+    steep = int(search[np.argmax(slope[search])])
+    low = rest + 0.05 * (slope[steep] - rest)
+    after = search[(search >= steep) & (slope[search] <= low)]
+    before = search[(search <= steep) & (slope[search] <= low)]
+    if not len(before) or not slope[steep] > rest:
+        return None
+    foot = int(before[-1])
+    top = int(after[0]) if len(after) else int(search[-1])
+    height = float(value[top] - value[foot] - rest * (T[top] - T[foot]))
+    if not height > 0:
+        return None
+    return Rise(steep, top, rest, height, height / (slope[steep] - rest))
+
+
+def _liquid(
+    found: Construction, T: Floats, c: Floats, value: Floats, slope: Floats, rise: Rise,
+    deepest: int | None, ranges: Ranges, like: Construction | None, lean: float,
+) -> Liquid | None:  # fmt: skip
+    if like is None or like.tails is None or like.tails.held:
+        lean += ranges.liquid_slope or 0.0
+    if ranges.liquid is not None:
+        begin, end = ranges.liquid
+        held = end - begin < SHORT
+        line = straight(T, c, begin, end, found.glass.slope + lean if held else None)
+        return None if line is None else Liquid(line, begin, end, held=held)
+    if like is not None and like.tails is not None:
+        return again(T, c, like.tails, found.glass, lean)
+    # noise of a slope through the readings within the smoothing
+    spacing = (T[-1] - T[0]) / (len(T) - 1)
+    count = 2 * ranges.smoothing / spacing + 1
+    noise = found.noise * np.sqrt(3 / count) / ranges.smoothing
+    return find_liquid(
+        T,
+        c,
+        value,
+        slope,
+        rise,
+        float(np.nan_to_num(noise)),
+        deepest,
+        found.glass,
+        lean,
+        ranges.depth,
+    )
+
+
+def _equal_area(have: float, high: float, glass: Line, liquid: Line) -> float:
+    """Return T_f, where the liquid's line has the enthalpy ``have``, J/g over the glass's, at ``high`` K."""
     # step(T) = a + s (T - high): a d - s d^2/2 = have, d = high - T_f
     a = float(liquid(high) - glass(high))
     s = liquid.slope - glass.slope
@@ -398,8 +422,8 @@ def _crystallisation(
         T[steep], value[steep], slope[steep], T[steep],
         T[steep] + (found.liquid(T[steep]) - value[steep]) / slope[steep],
     )  # fmt: skip
-    found.crystallisation_onset = _crossing(found.fall, found.liquid)
-    found.crystallisation_peak = _vertex(T, value, deepest)
+    found.crystallisation_onset = crossing(found.fall, found.liquid)
+    found.crystallisation_peak = vertex(T, value, deepest)
     width = found.crystallisation_peak - found.crystallisation_onset
     crystal = ranges.crystal or (found.crystallisation_peak + 2 * width, float(T[-1]))
     line = straight(T, c, *crystal)
@@ -425,21 +449,3 @@ def _crystallisation(
         baseline = (1 - part) * found.liquid(x) + part * line(x)
     found.crystallisation_baseline[inside] = baseline
     found.crystallisation_heat = area(x, baseline - y, float(x[0]), float(x[-1]))
-
-
-def _crossing(one: Line, other: Line) -> float:
-    """Return where two lines meet, K."""
-    gap = other(one.at) - one.value
-    return float(one.at + gap / (one.slope - other.slope)) if one.slope != other.slope else np.nan
-
-
-def _vertex(T: Floats, value: Floats, i: int) -> float:
-    """Return where the parabola through three readings around i has its vertex, K."""
-    if not 0 < i < len(T) - 1:
-        return float(T[i])
-    left, right = T[i] - T[i - 1], T[i + 1] - T[i]
-    down, up = (value[i] - value[i - 1]) / left, (value[i + 1] - value[i]) / right
-    bend = (up - down) / (left + right)
-    if bend == 0:
-        return float(T[i])
-    return float(T[i] - (down + bend * left) / (2 * bend))

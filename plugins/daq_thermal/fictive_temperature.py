@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -13,12 +12,13 @@ import pydantic
 
 import daq
 from daq_thermal.readings import single
-from daq_thermal.tnm import History, R, StreamingTnm, Tnm
+from daq_thermal.tnm import R, StreamingTnm, Tnm
 
 LONGEST: Final = 0.5
 """K in one step of the recursion."""
 HOT: Final = 100.0
 """K above T_g from which a sample is said to have been cooled."""
+NAMES: Final = ("fictive_temperature", "ln_tau", "relaxed", "heat_flow")
 
 
 class FictiveTemperature(daq.Analysis):
@@ -80,13 +80,23 @@ class FictiveTemperature(daq.Analysis):
         self._has_sample = "sample" in stream.fields
         self._config = config
         h = config.fragility * R * config.T_g * math.log(10)
-        self._model = Tnm(config.T_g, config.tau_g, h, config.nonlinearity, config.stretch)
-        self._tnm = StreamingTnm(self._model, LONGEST)
+        model = Tnm(config.T_g, config.tau_g, h, config.nonlinearity, config.stretch)
+        tnm = StreamingTnm(model, LONGEST)
+        nan = math.nan
+        if config.cooling_rate is not None:
+            past = [nan, config.cooling_rate / 60, config.T_g + HOT]
+        else:
+            past = [nan if config.initial == "equilibrium" else config.initial, nan, nan]
+        history = tnm.begin(300.0, 300.0)
+        from daq_thermal.tnm_kernel import follow_readings
+
+        self._kernel = follow_readings
+        self._model = (
+            config.step, np.array(past), *tnm.arrays, history.behind, history.state,
+            np.zeros(3, np.int64),
+        )  # fmt: skip
         # compiles, or loads what was compiled, before the first reading is there
-        self._tnm.follow(self._tnm.begin(0.0, 300.0, 300.0), np.ones(1), np.ones(1))
-        self._history: History | None = None
-        self._sample = -1
-        self._epoch = self._last = 0
+        self._followed(*(np.empty(0, kind) for kind in (np.int64, float, bool, np.int64)))
         return [
             daq.Stream(
                 "state",
@@ -102,64 +112,24 @@ class FictiveTemperature(daq.Analysis):
 
     def process(self, batch: daq.Batch) -> Iterable[daq.Batch]:
         """Follow the readings of a batch."""
-        T = np.asarray(batch["temperature"], np.float64)
+        # copies: compiled code takes read-only arrays for another kind
+        T = np.array(batch["temperature"], np.float64)
         good = batch.valid & (batch.time != daq.NO_TIME) & np.isfinite(T) & (T > 0)
-        out = np.full((4, len(batch)), np.nan)
-        where = np.flatnonzero(good)
-        if len(where):
-            samples = batch["sample"][where].astype(np.int64) if self._has_sample else where * 0
-            times = batch.time[where]
-            before = np.concatenate([[self._last], times[:-1]])
-            earlier = np.concatenate([[self._sample], samples[:-1]])
-            new = (times < before) | (samples != earlier)
-            new[0] |= self._history is None
-            edges = [0, *np.flatnonzero(new).tolist(), len(where)]
-            for begin, end in itertools.pairwise(edges):
-                if begin < end:
-                    part = where[begin:end]
-                    out[:, part] = self._followed(times[begin:end], T[part], bool(new[begin]))
-            self._last, self._sample = int(times[-1]), int(samples[-1])
-        names = ("fictive_temperature", "ln_tau", "relaxed", "heat_flow")
-        yield daq.Batch(
-            "state",
-            {"time": batch.time, **dict(zip(names, out, strict=True))},
-            valid=good,
-        )
+        sample = np.array(batch["sample"] if self._has_sample else [], np.int64)
+        out = self._followed(np.array(batch.time), T, good, sample)
+        return [daq.Batch("state", {"time": batch.time, **dict(zip(NAMES, out, strict=True))},
+                          valid=good)]  # fmt: skip
 
     @classmethod
     def memory(cls, streams: Mapping[str, daq.Stream], config: Any) -> int:
         """Return what a batch of 65536 readings needs; of the past 32 numbers are kept."""
         return 65536 * 8 * 10
 
-    def _at_first(self, T: float) -> History:
-        """Return the sample at its first reading."""
-        config = self._config
-        if config.cooling_rate is None:
-            return self._tnm.begin(0.0, T, T if config.initial == "equilibrium" else config.initial)
-        hot = config.T_g + HOT
-        seconds = 60 * (T - hot) / config.cooling_rate
-        history = self._tnm.begin(min(seconds, 0.0), max(T, hot), max(T, hot))
-        if hot > T:
-            self._tnm.follow(history, np.zeros(1), np.array([T]))
-            history.seconds = 0.0
-        return history
-
     def _followed(
-        self, times: npt.NDArray[np.int64], T: npt.NDArray[np.float64], new: bool
-    ) -> npt.NDArray[np.float64]:
-        """Return [4, n] for readings of one sample."""
-        if new or self._history is None:
-            self._epoch = int(times[0])
-            self._history = self._at_first(float(T[0]))
-        history = self._history
-        seconds = (times - self._epoch) / 1e9
-        dt = np.diff(seconds, prepend=history.seconds)
-        rise = np.diff(T, prepend=history.temperature)
-        before = history.fictive
-        fictive = self._tnm.follow(history, seconds, T)
-        change = np.diff(fictive, prepend=before)
-        relaxed = np.divide(change, rise, out=np.full(len(T), np.nan), where=rise != 0)
-        flow = np.divide(change, dt, out=np.full(len(T), np.nan), where=dt > 0)
-        return np.stack(
-            [fictive, self._model.ln_tau(T, fictive), relaxed, self._config.step * flow]
-        )
+        self, time: npt.NDArray[Any], T: npt.NDArray[Any], good: npt.NDArray[Any],
+        sample: npt.NDArray[Any],
+    ) -> npt.NDArray[np.float64]:  # fmt: skip
+        """Return [4, n], in the order of `NAMES`."""
+        out = np.empty((4, len(time)))
+        self._kernel(time, T, good, sample, *self._model, out)
+        return out

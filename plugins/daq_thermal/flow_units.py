@@ -92,7 +92,8 @@ def fit_flow_units(
     M
         [n]; what is not finite is left out.
     errors
-        [n], standard errors of M; None: all alike, errors from scatter.
+        [n], standard errors of M; None: all alike. Where points scatter about the law by more than
+        their errors say (or none are given) those of the parameters are from the scatter.
 
     Raises
     ------
@@ -136,7 +137,7 @@ def fit_flow_units(
     inside = np.all((best.x > np.array(lower) + 1e-6) & (best.x < np.array(upper) - 1e-6))
     if inside and singular[-1] > 1e-7 * singular[0]:
         covariance = np.linalg.inv(slopes.T @ slopes)
-        if errors is None:
+        if errors is None or chi2 > dof > 0:
             covariance = covariance * (chi2 / dof)
     spread = np.sqrt(np.diagonal(covariance))
     # ln b by more than a decade either way, or beta by as much as itself

@@ -10,15 +10,9 @@ import numpy.typing as npt
 import pydantic
 
 import daq
-from daq_thermal.constructions import (
-    NOT_HEATED,
-    NUMBERS,
-    Construction,
-    Line,
-    Ranges,
-    construct,
-    errors,
-)
+from daq_thermal.constructions import NUMBERS, Construction, Ranges, construct, errors
+from daq_thermal.flags import NOT_HEATED
+from daq_thermal.lines import Line, crossing
 from daq_thermal.ramp_analysis import RampAnalysis, RampConfig
 from daq_thermal.scans import Ramp
 
@@ -44,8 +38,8 @@ class GlassTransition(RampAnalysis):
     ``transition``
         ``ramp``, ``sample``, ``heating`` (0 the first of its sample), ``readings``, ``left_out``
         (lost, not finite), ``repeated``, ``backward`` (temperature stood or went back; not used),
-        int32; ``began`` uint8, why the ramp began (`daq_thermal.scans`); ``flags`` uint16
-        (`daq_thermal.constructions`); ``final``; ``heating_rate`` K/min; ``end_temperature`` K so
+        int32; ``began`` uint8, why the ramp began (`daq_thermal.flags`); ``flags`` uint16
+        (there too); ``final``; ``heating_rate`` K/min; ``end_temperature`` K so
         far; ``annealing_temperature`` K and ``annealing_time`` s as the stream has them; and the
         numbers of `daq_thermal.constructions.Construction`, each with ``_errors`` beside it (from
         noise, at the end of a ramp only). What was not found is NaN. ``glass_from`` ...
@@ -76,6 +70,11 @@ class GlassTransition(RampAnalysis):
         settling: float = daq.setting(
             5.0, "K", "at the beginning of a heating, left out: the instrument settles", ge=0
         )
+        liquid_slope: float | None = daq.setting(
+            None, "J/(g K^2)",
+            "of the liquid's line less the glass's, where its range is too short to tell; by default "
+            "0, with an error as large as step / T",
+        )  # fmt: skip
         replicates: int = daq.setting(32, "", "of the bootstrap that gives errors", ge=2, le=1000)
         grid: tuple[pydantic.PositiveFloat, pydantic.PositiveFloat, pydantic.PositiveFloat] = (
             daq.setting((300.0, 900.0, 1.0), "K", "[from, to, step] of trace")
@@ -98,8 +97,7 @@ class GlassTransition(RampAnalysis):
             """What `construct` takes."""
             return Ranges(
                 self.glass, self.liquid, self.crystal, self.smoothing, self.least_step,
-                self.least_exotherm,
-                self.settling,
+                self.least_exotherm, self.settling, self.liquid_slope,
             )  # fmt: skip
 
     def open(self, streams: Mapping[str, daq.Stream], config: Any) -> Sequence[daq.Stream]:
@@ -205,7 +203,12 @@ class GlassTransition(RampAnalysis):
                 inside & (grid >= begin) & (grid <= end), ramp.rate * line(grid), np.nan
             )
 
+        # tangents from the line that they meet, which lies between two points of the grid
+        step = grid[1] - grid[0]
         tangent, fall = found.tangent, found.fall
+        meets = np.fmin(tangent.end, crossing(tangent, found.liquid))
+        rising = drawn(tangent, found.onset - step, meets + step)
+        falling = drawn(fall, found.crystallisation_onset - step, fall.begin)
         baseline = found.crystallisation_baseline
         return {
             "heat_flow": np.where(inside, np.interp(grid, T, ramp.heat_flow), np.nan),
@@ -213,8 +216,8 @@ class GlassTransition(RampAnalysis):
             "liquid_line": drawn(
                 found.liquid, found.onset, np.fmax(found.liquid.end, found.crystallisation_onset)
             ),
-            "tangent": drawn(tangent, found.onset, tangent.end),
-            "crystallisation_tangent": drawn(fall, found.crystallisation_onset, fall.begin),
+            "tangent": np.maximum(rising, ramp.rate * found.glass(grid)),
+            "crystallisation_tangent": np.minimum(falling, ramp.rate * found.liquid(grid)),
             "crystallisation_baseline": ramp.rate
             * (
                 np.interp(grid, found.T, baseline, np.nan, np.nan)

@@ -12,13 +12,14 @@ import numpy.typing as npt
 import pydantic
 
 import daq
-from daq_thermal.constructions import straight
 from daq_thermal.cooperativity import (
     correlated_units,
     dynamic_units,
     reciprocal_step,
 )
+from daq_thermal.lines import straight
 from daq_thermal.readings import Floats, Readings, ReadingsConfig, Rows, single
+from daq_thermal.scans import breaks
 
 Complexes = npt.NDArray[np.complex128]
 
@@ -73,8 +74,6 @@ class DynamicTransition:
         dT, K: its standard deviation.
     c_glass, c_liquid
         J/(g K): lines of c_p' at T.
-    T_error, spread_error
-        K: from how the points scatter about the Gaussian.
     flags
         Bits, see the constants of this module.
     """
@@ -83,9 +82,13 @@ class DynamicTransition:
     spread: float = np.nan
     c_glass: float = np.nan
     c_liquid: float = np.nan
-    T_error: float = np.nan
-    spread_error: float = np.nan
     flags: int = NO_RANGES
+
+    @property
+    def numbers(self) -> Floats:
+        """T, spread, c_glass, c_liquid, D(1/c_p), g K/J: [5]."""
+        step = float(reciprocal_step(self.c_glass, self.c_liquid))
+        return np.array([self.T, self.spread, self.c_glass, self.c_liquid, step])
 
 
 def dynamic_transition(
@@ -122,14 +125,39 @@ def dynamic_transition(
     scatter = float(np.std(peak[ends]))
     if found is None or not found[0] > 5 * scatter or not below(found[1]) < above(found[1]):
         return DynamicTransition(flags=NO_TRANSITION)
-    _, middle, width, middle_error, width_error = found
-    return DynamicTransition(
-        middle, width, float(below(middle)), float(above(middle)), middle_error, width_error, 0
-    )
+    _, middle, width = found
+    return DynamicTransition(middle, width, float(below(middle)), float(above(middle)), 0)
 
 
-def _gaussian(x: Floats, y: Floats) -> tuple[float, float, float, float, float] | None:
-    """Return height, middle, standard deviation of a Gaussian, and errors of the last two."""
+def transition_errors(
+    T: Floats, c: Complexes, glass: tuple[float, float], liquid: tuple[float, float],
+    replicates: int = 32,
+) -> Floats:  # fmt: skip
+    """Return the covariance [5, 5] of `DynamicTransition.numbers`, from the noise of the points.
+
+    White noise of the size that second differences show where nothing happens (in ``glass`` and
+    ``liquid``) is added to the points again and again, and all is read off anew. That the peak is
+    no Gaussian is not in it: the spread is defined by the Gaussian's. NaN where nothing was found.
+    """
+    quiet = [c[(r[0] <= T) & (r[1] >= T)] for r in (glass, liquid)]
+    curved = np.concatenate([np.diff(part, 2) for part in quiet])
+    if len(curved) < 2:
+        return np.full((5, 5), np.nan)
+    noise = [float(np.sqrt(np.mean(part**2) / 6)) for part in (curved.real, curved.imag)]
+    draw = np.random.default_rng(len(T))
+    drawn = []
+    for _ in range(replicates):
+        added = draw.standard_normal((2, len(T)))
+        other = c + noise[0] * added[0] + 1j * noise[1] * added[1]
+        drawn.append(dynamic_transition(T, other, glass, liquid).numbers)
+    numbers = np.array(drawn)
+    numbers = numbers - np.sum(numbers, axis=0) / replicates
+    products = numbers[:, :, None] * numbers[:, None, :]
+    return np.asarray(np.sum(products, axis=0) / (replicates - 1))
+
+
+def _gaussian(x: Floats, y: Floats) -> tuple[float, float, float] | None:
+    """Return height, middle and standard deviation of a Gaussian."""
     from scipy.optimize import least_squares
 
     top = int(np.argmax(y))
@@ -138,17 +166,21 @@ def _gaussian(x: Floats, y: Floats) -> tuple[float, float, float, float, float] 
     high = x[y > y[top] / 2]
     start = [y[top], x[top], max((high[-1] - high[0]) / 2.355, abs(x[1] - x[0]))]
 
-    def rest(p: Floats) -> Floats:
-        return np.asarray(p[0] * np.exp(-0.5 * ((x - p[1]) / p[2]) ** 2) - y)
+    def shape(p: Floats) -> Floats:
+        return np.asarray(np.exp(-0.5 * ((x - p[1]) / p[2]) ** 2))
 
-    found = least_squares(rest, start, x_scale=np.abs(start))
+    def rest(p: Floats) -> Floats:
+        return np.asarray(p[0] * shape(p) - y)
+
+    def slopes(p: Floats) -> Floats:
+        z, g = (x - p[1]) / p[2], shape(p)
+        return np.stack([g, p[0] * g * z / p[2], p[0] * g * z * z / p[2]], axis=1)
+
+    found = least_squares(rest, start, slopes, method="lm", x_scale=np.abs(start))
     height, middle, width = found.x.tolist()
     if not found.success or not x[0] < middle < x[-1] or not 0 < abs(width) < x[-1] - x[0]:
         return None
-    slopes = np.asarray(found.jac, np.float64)
-    covariance = np.linalg.inv(slopes.T @ slopes) * 2 * found.cost / max(1, len(x) - 3)
-    errors = np.sqrt(np.diagonal(covariance))
-    return height, middle, abs(width), float(errors[1]), float(errors[2])
+    return height, middle, abs(width)
 
 
 class Modulated(daq.Analysis):
@@ -165,10 +197,11 @@ class Modulated(daq.Analysis):
         ``total``, mean heat flow over mean heating rate, J/(g K); ``heating_rate`` K/min.
     ``transition``
         Anew every ``every`` windows and at the end of a ramp (``final``): ``temperature`` and
-        ``spread`` K with ``_errors`` (from the scatter about the Gaussian), ``c_glass``,
-        ``c_liquid`` J/(g K), ``reciprocal_step`` g K/J, ``correlated_units`` N_alpha with
-        ``_errors`` (those of the spread and of T), ``dynamic_units`` N_c (NaN without ``b`` and
-        ``fragility``), ``flags`` (of `daq_thermal.modulated`).
+        ``spread`` K, ``c_glass``, ``c_liquid`` J/(g K), ``reciprocal_step`` g K/J and
+        ``correlated_units`` N_alpha, each with ``_errors`` from noise (`transition_errors`)
+        at the end of a ramp only,
+        ``dynamic_units`` N_c (NaN without ``b`` and ``fragility``), ``flags`` (of
+        `daq_thermal.modulated`).
 
     Qiao2019, 4-12 and 4-14. The phase of a real instrument must have been calibrated out.
     """
@@ -192,6 +225,7 @@ class Modulated(daq.Analysis):
         mean_atomic_mass: float = daq.setting(..., "g/mol", "m0", gt=0)
         b: float | None = daq.setting(None, "", "exponent of the alpha relaxation, for N_c", gt=0)
         fragility: float | None = daq.setting(None, "", "m, for N_c", gt=0)
+        replicates: int = daq.setting(32, "", "of the bootstrap that gives errors", ge=2, le=1000)
         every: int = daq.setting(16, "", "windows between two looks at the transition", ge=1)
 
         @pydantic.model_validator(mode="after")
@@ -216,6 +250,7 @@ class Modulated(daq.Analysis):
         self._points: list[tuple[float, complex]] = []
         per_gram = daq.Field("<f8", (), "J/(g K)", "heat capacity")
         kelvin, plain = daq.Field("<f8", (), "K", "temperature"), daq.Field("<f8", (), "")
+        reciprocal = daq.Field("<f8", (), "g K/J", "step of 1/c")
         return [
             daq.Stream(
                 "heat_capacity",
@@ -234,8 +269,9 @@ class Modulated(daq.Analysis):
                     "temperature": kelvin, "temperature_errors": kelvin,
                     "spread": daq.Field("<f8", (), "K", "spread of the transition"),
                     "spread_errors": kelvin,
-                    "c_glass": per_gram, "c_liquid": per_gram,
-                    "reciprocal_step": daq.Field("<f8", (), "g K/J", "step of 1/c"),
+                    "c_glass": per_gram, "c_glass_errors": per_gram,
+                    "c_liquid": per_gram, "c_liquid_errors": per_gram,
+                    "reciprocal_step": reciprocal, "reciprocal_step_errors": reciprocal,
                     "correlated_units": daq.Field("<f8", (), "", "N alpha"),
                     "correlated_units_errors": plain,
                     "dynamic_units": daq.Field("<f8", (), "", "N c"),
@@ -253,10 +289,7 @@ class Modulated(daq.Analysis):
         whole = rows if self._held is None else Rows.joined([self._held, rows])
         if self._held is None:
             self._begin = int(rows.time[0])
-        new = (
-            (np.diff(whole.segment) != 0) | (np.diff(whole.sample) != 0) | (np.diff(whole.time) < 0)
-        )
-        edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(whole)]
+        edges = [0, *(at for at, _ in breaks(whole)), len(whole)]
         for begin, end in itertools.pairwise(edges):
             if begin:
                 yield from self._transition(int(whole.time[begin - 1]), True)
@@ -321,19 +354,27 @@ class Modulated(daq.Analysis):
         order = np.argsort(T, kind="stable")
         c = np.array([point[1] for point in self._points])[order]
         found = dynamic_transition(T[order], c, config.glass, config.liquid)
-        reciprocal = float(reciprocal_step(found.c_glass, found.c_liquid))
-        units = float(correlated_units(found.T, found.spread, reciprocal, config.mean_atomic_mass))
-        relative = 2 * np.hypot(found.spread_error / found.spread, found.T_error / found.T)
+        numbers = found.numbers
+        units = float(correlated_units(found.T, found.spread, numbers[4], config.mean_atomic_mass))
+        covariance = np.full((5, 5), np.nan)
+        if final:
+            covariance = transition_errors(
+                T[order], c, config.glass, config.liquid, config.replicates
+            )
+        errors = np.sqrt(np.diagonal(covariance))
+        # N goes as T^2 spread^-2 D(1/c)
+        relative = np.array([2.0, -2.0, 0.0, 0.0, 1.0]) / numbers
+        relative_error = np.sqrt(np.sum(relative[:, None] * relative[None, :] * covariance))
         dynamic = np.nan
         if config.b is not None and config.fragility is not None:
             step = found.c_liquid - found.c_glass
             slope = -config.fragility * np.log(10)
             dynamic = float(dynamic_units(step, config.b, slope, config.mean_atomic_mass))
+        names = ("temperature", "spread", "c_glass", "c_liquid", "reciprocal_step")
         yield _record("transition", time, {
-            "temperature": found.T, "temperature_errors": found.T_error,
-            "spread": found.spread, "spread_errors": found.spread_error,
-            "c_glass": found.c_glass, "c_liquid": found.c_liquid, "reciprocal_step": reciprocal,
-            "correlated_units": units, "correlated_units_errors": units * relative,
+            **dict(zip(names, numbers, strict=True)),
+            **dict(zip((f"{name}_errors" for name in names), errors, strict=True)),
+            "correlated_units": units, "correlated_units_errors": units * relative_error,
             "dynamic_units": dynamic, "final": final, "flags": np.uint8(found.flags),
         })  # fmt: skip
 

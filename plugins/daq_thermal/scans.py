@@ -13,20 +13,8 @@ from typing import Final
 
 import numpy as np
 
+from daq_thermal.flags import BEGIN, CLOCK, JUMPED, SAMPLE, SEGMENT, TURNED
 from daq_thermal.readings import Floats, Rows
-
-BEGIN: Final = 0
-"""Cause: the first ramp."""
-SEGMENT: Final = 1
-"""Cause: the stream's ``segment`` changed."""
-SAMPLE: Final = 2
-"""Cause: the stream's ``sample`` changed."""
-TURNED: Final = 3
-"""Cause: the temperature turned round by more than `TURN`."""
-JUMPED: Final = 4
-"""Cause: the temperature jumped by more than `JUMP` between two readings."""
-CLOCK: Final = 5
-"""Cause: the time went back: another run, in a stream that does not say so."""
 
 TURN: Final = 2.0
 """K that the temperature must come back before that is a turn."""
@@ -43,7 +31,7 @@ class Ramp:
     number
         Of the ramp, counted from the first reading on.
     cause
-        Why it began, see the constants of this module.
+        Why it began, see `daq_thermal.flags`.
     sample
         Number of the sample, as the stream has it; else 0, one more after each `CLOCK` or `JUMPED`.
     heating
@@ -119,17 +107,9 @@ class RampCutter:
 
     def _breaks(self, rows: Rows) -> list[tuple[int, int]]:
         """Where a ramp ends for other reasons than a turn: (position, cause)."""
-        if not len(rows):
-            return []
-        whole = rows if self._last is None else Rows.joined([self._last, rows])
-        skip = 0 if self._last is None else 1
-        causes = np.zeros(len(whole) - 1, np.int64)
-        # the weightiest last: it overwrites the others
-        causes[np.diff(whole.segment) != 0] = SEGMENT
-        causes[np.abs(np.diff(whole.temperature)) > JUMP] = JUMPED
-        causes[np.diff(whole.time) < 0] = CLOCK
-        causes[np.diff(whole.sample) != 0] = SAMPLE
-        return [(int(at) + 1 - skip, int(causes[at])) for at in np.flatnonzero(causes)]
+        if self._last is None or not len(rows):
+            return breaks(rows)
+        return [(at - 1, cause) for at, cause in breaks(Rows.joined([self._last, rows]))]
 
     def _take(self, rows: Rows) -> None:
         if len(rows):
@@ -200,6 +180,22 @@ class RampCutter:
             float(rows.annealing_time[0]),
             int(rows.time[-1]),
         )
+
+
+def breaks(rows: Rows) -> list[tuple[int, int]]:
+    """Return where the stream says, or the clock or a jump shows, that another ramp begins.
+
+    Positions of first readings, and causes (`daq_thermal.flags`); of several the weightiest.
+    """
+    if len(rows) < 2:
+        return []
+    causes = np.zeros(len(rows) - 1, np.int64)
+    # the weightiest last: it overwrites the others
+    causes[np.diff(rows.segment) != 0] = SEGMENT
+    causes[np.abs(np.diff(rows.temperature)) > JUMP] = JUMPED
+    causes[np.diff(rows.time) < 0] = CLOCK
+    causes[np.diff(rows.sample) != 0] = SAMPLE
+    return [(int(at) + 1, int(causes[at])) for at in np.flatnonzero(causes)]
 
 
 def _direction(T: Floats) -> int:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -78,30 +77,26 @@ def modes(b: float, count: int = MODES) -> tuple[Floats, Floats]:
     return times, np.concatenate([[1 - weights.sum()], weights])
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class History:
-    """What a sample remembers: all that the next reading needs.
+    """What a sample remembers: all that the next reading needs; the arrays are changed in place.
 
     Parameters
     ----------
     behind
         [mode] K: by how much each mode's T_f lies above T.
-    seconds, temperature
-        Of the last reading.
-    fictive
-        T_f, K.
-    change
-        dT_f/dt, K/s, over the last step; 0 where the next step has another length.
-    step
-        s, of the last step.
+    state
+        [4] of the last reading: T, K; T_f, K; dT_f/dt over the last step, K/s (0 where the next
+        step has another length); the length of that step, s.
     """
 
     behind: Floats
-    seconds: float
-    temperature: float
-    fictive: float
-    change: float = 0.0
-    step: float = 0.0
+    state: Floats
+
+    @property
+    def fictive(self) -> float:
+        """T_f at the last reading, K."""
+        return float(self.state[1])
 
 
 class StreamingTnm:
@@ -116,81 +111,37 @@ class StreamingTnm:
     """
 
     def __init__(self, model: Tnm, longest_step: float = 0.5) -> None:
-        self.model = model
-        self._times, self._weights = modes(model.b)
-        self._longest = longest_step
-        self._kernel = _kernel()
-        self._parameters = np.array(
+        from daq_thermal import tnm_kernel
+
+        self._kernel = tnm_kernel
+        times, weights = modes(model.b)
+        parameters = np.array(
             [model.h / R, model.T_g, math.log(model.tau_g), model.x, longest_step]
         )
+        self.arrays = parameters, times, weights
+        """What the functions of `daq_thermal.tnm_kernel` take of the model."""
 
-    def begin(self, seconds: float, temperature: float, fictive: float) -> History:
+    def begin(self, temperature: float, fictive: float) -> History:
         """Return a sample with a given T_f at its first reading, all modes alike."""
-        behind = np.full(len(self._times), fictive - temperature)
-        return History(behind, seconds, temperature, fictive)
+        history = History(np.empty(len(self.arrays[1])), np.empty(4))
+        past = np.array([fictive, np.nan, np.nan])
+        self._kernel.begin(temperature, past, *self.arrays, history.behind, history.state)
+        return history
 
-    def follow(self, history: History, seconds: Floats, temperature: Floats) -> Floats:
+    def follow(self, history: History, dt: Floats, temperature: Floats) -> Floats:
         """Return T_f [n], K, at further readings; ``history`` is brought up to the last.
 
         Parameters
         ----------
-        seconds
-            [n], growing; a reading at the time of the one before leaves T_f as it is, however
-            the temperature differs.
+        dt
+            [n] s since the reading before, 0 or above; 0 leaves T_f as it is, however the
+            temperature differs.
         temperature
             [n], K.
         """
-        fictive = np.empty(len(seconds))
-        state = np.array(
-            [history.seconds, history.temperature, history.fictive, history.change, history.step]
-        )
-        self._kernel(
-            np.ascontiguousarray(seconds, np.float64), np.ascontiguousarray(temperature, np.float64),
-            self._parameters, self._times, self._weights, history.behind, state, fictive,
+        fictive = np.empty(len(dt))
+        self._kernel.follow(
+            np.array(dt, np.float64), np.array(temperature, np.float64), *self.arrays,
+            history.behind, history.state, fictive,
         )  # fmt: skip
-        history.seconds, history.temperature, history.fictive, history.change, history.step = (
-            state.tolist()
-        )
         return fictive
-
-
-@functools.cache
-def _kernel() -> Callable[..., Any]:
-    import numba
-
-    @numba.njit(cache=True)
-    def follow(  # type: ignore[no-untyped-def]
-        seconds, temperature, parameters, times, weights, behind, state, fictive
-    ):
-        h_over_r, T_g, ln_tau_g, x, longest = parameters
-        for i in range(len(seconds)):
-            dt_whole = seconds[i] - state[0]
-            rise_whole = temperature[i] - state[1]
-            parts = 1
-            if dt_whole > 0.0:
-                parts = max(1, math.ceil(abs(rise_whole) / longest))
-            dt = dt_whole / parts
-            rise = rise_whole / parts
-            for _ in range(parts):
-                middle = state[1] + 0.5 * rise
-                # a slope from a step of another length would mislead
-                change = state[3] if 0.5 * state[4] < dt < 2.0 * state[4] else 0.0
-                guess = state[2] + 0.5 * change * dt
-                ln_tau = ln_tau_g + h_over_r * (
-                    x * (1 / middle - 1 / T_g) + (1 - x) * (1 / guess - 1 / T_g)
-                )
-                step = dt * math.exp(-ln_tau) if ln_tau > -600.0 else 1e250
-                total = 0.0
-                for k in range(len(times)):
-                    # the rise comes at the middle of the step's reduced time
-                    half = math.exp(-0.5 * step / times[k])
-                    behind[k] = (behind[k] * half - rise) * half
-                    total += weights[k] * behind[k]
-                state[1] += rise
-                now = state[1] + total
-                state[3] = (now - state[2]) / dt if dt > 0.0 else 0.0
-                state[2], state[4] = now, dt
-            state[0], state[1] = seconds[i], temperature[i]
-            fictive[i] = state[2]
-
-    return follow

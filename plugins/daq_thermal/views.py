@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 import daq
+from daq_thermal.flags import NO_CRYSTALLISATION
+from daq_thermal.flags import words as in_words
 from daq_thermal.glass_transition import CURVES
 
 Floats = npt.NDArray[np.float64]
@@ -54,12 +56,15 @@ class Trace(_Plotted):
 
     name = "trace"
     rank = 10
+    records = 16
+    """So that a heating is still told of when a cooling has come after it."""
     fields = frozenset(CURVES)
 
     def widget(self, stream: daq.Stream) -> Any:
         """Return the plot."""
         self._T = np.asarray(stream.constants["temperature"], np.float64)
-        self._numbers = ""
+        self._curves: dict[str, Floats] = {}
+        self._found: dict[str, float] = {}
         return self._plot_in(("temperature (K)", "T (K)"), ("heat flow (W/g), endothermic up", "heat flow (W/g)", "W/g"))  # fmt: skip
 
     @classmethod
@@ -73,9 +78,11 @@ class Trace(_Plotted):
             self._say(batch)
             return
         flow, glass, liquid, tangent, fall, base = (batch[name][-1] for name in CURVES)
+        self._curves = {name: np.array(batch[name][-1]) for name in CURVES}
+        self._mark()
         colours = self._colours
         self._fill("heat", self._T, flow, base, colours[5])
-        above = np.where((flow > liquid) & np.isfinite(tangent + liquid), flow, np.nan)
+        above = np.where((flow > liquid) & np.isnan(base), flow, np.nan)
         self._fill("overshoot", self._T, liquid, above, colours[2])
         self._plot.curve("heat_flow", self._T, flow, colours[0], width=2)
         self._plot.curve("glass", self._T, glass, colours[1], dashed=True)
@@ -98,21 +105,49 @@ class Trace(_Plotted):
                 low = max(low, np.nanmin(glass) - 4 * step)
             self._plot.range((x[0], x[-1]), (float(low), float(np.nanmax(flow))))
 
-    def _say(self, batch: daq.Batch) -> None:
-        which = f"sample {batch['sample'][-1]}, heating {batch['heating'][-1] + 1}"
-        if not batch["heating_rate"][-1] > 0:
+    def _mark(self) -> None:
+        """Mark what was found where a person would: on the line, on the curve."""
+        if not (self._curves and self._found):
             return
+        on = {
+            "onset": "glass_line",
+            "half_step": "heat_flow",
+            "crystallisation_onset": "liquid_line",
+        }
+        T = np.array([self._found[name] for name in on])
+        y = []
+        for at, name in zip(T, on.values(), strict=True):
+            curve = self._curves[name]
+            known = np.isfinite(curve)
+            y.append(np.interp(at, self._T[known], curve[known]) if known.any() else np.nan)
+        self._plot.points("found", T, np.array(y), None, self._figure.colours.muted, size=8)
+
+    def _say(self, batch: daq.Batch) -> None:
+        heated = np.flatnonzero(batch.valid & (batch["heating_rate"] > 0))
+        if not len(heated):
+            return
+        i = int(heated[-1])
+        self._found = {
+            name: float(batch[name][i]) for name in ("onset", "half_step", "crystallisation_onset")
+        }
+        self._mark()
+        which = f"sample {batch['sample'][i]}, heating {batch['heating'][i] + 1}"
         parts = [
-            f"{words} {said(batch[name][-1], batch[f'{name}_errors'][-1])} {units}"
+            f"{words} {said(batch[name][i], batch[f'{name}_errors'][i])} {units}"
             for name, words, units in (
                 ("onset", "T_g onset", "K"), ("half_step", "half step", "K"),
                 ("fictive_temperature", "T_f", "K"), ("crystallisation_onset", "T_x", "K"),
                 ("crystallisation_heat", "heat", "J/g"),
             )
-            if np.isfinite(batch[name][-1])
+            if np.isfinite(batch[name][i])
         ]  # fmt: skip
+        amiss = in_words(int(batch["flags"][i]) & ~NO_CRYSTALLISATION)
+        if not batch["final"][i]:
+            amiss = [f"{text} yet" for text in amiss[:1] if not parts]
+        elif parts:
+            parts += amiss
         texts = [" \u00b7 ".join([which, *parts[:n]]) for n in range(len(parts), 0, -1)]
-        self._figure.say(*(texts or [f"{which}: no glass transition yet"]), which)
+        self._figure.say(*(texts or [": ".join([which, *amiss[:1]])]), which)
 
 
 class Excess(_Plotted):
@@ -367,12 +402,130 @@ class HeatCapacity(_Plotted):
         self._figure.say(f"{text} \u00b7 Nc {batch['dynamic_units'][-1]:.0f}", text)
 
 
+class Spectrum(_Plotted):
+    """The activation-energy spectra of the samples, the newest in front."""
+
+    name = "activation-energy spectrum"
+    rank = 18
+    records = 256
+    fields = frozenset({"density_of_energies", "defects", "sample"})
+
+    def widget(self, stream: daq.Stream) -> Any:
+        """Return the plot."""
+        self._energy = np.asarray(stream.constants["energy"], np.float64)
+        return self._plot_in(("energy (eV)", "E (eV)"), ("n\u2080 (1/eV)", "n\u2080"))
+
+    def update(self, batch: daq.Batch) -> None:
+        """Draw the newest spectrum of each sample: those before the newest in grey."""
+        newest = {int(batch["sample"][i]): int(i) for i in np.flatnonzero(batch.valid)}
+        if not newest:
+            return
+        order = sorted(newest.values())
+        for sample, i in newest.items():
+            last = i == order[-1]
+            colour = self._colours[0] if last else self._figure.colours.muted
+            # what rests on a single cell is noise: five at a time
+            self._plot.curve(
+                f"sample {sample}", self._energy, smoothed(batch["density_of_energies"][i]), colour,
+                width=2 if last else 1,
+            )  # fmt: skip
+        i = order[-1]
+        known = np.isfinite(batch["density_of_energies"][order]).any(axis=0)
+        if known.any():
+            self._plot.range((self._energy[known][0], self._energy[known][-1]), None)
+        self._figure.key(
+            ((self._colours[0], "newest"), (self._figure.colours.muted, "samples before"))
+        )
+        self._figure.say(
+            f"sample {batch['sample'][i]} \u00b7 gone below T_g: \u0394c {batch['defects'][i]:.2g}"
+        )
+
+
+class Ageing(_Plotted):
+    """A property against ageing time, with the law of flow units at each temperature."""
+
+    name = "flow units"
+    rank = 15
+    records = 256
+    fields = frozenset({"age", "value", "curve", "final_value", "beta"})
+
+    def widget(self, stream: daq.Stream) -> Any:
+        """Return the plot."""
+        units = stream.fields["value"].units
+        return self._plot_in(
+            ("ageing time (s)", "t (s)"), (f"property ({units})" if units else "property",),
+            logarithmic="x",
+        )  # fmt: skip
+
+    def update(self, batch: daq.Batch) -> None:
+        """Draw the newest fit of each temperature."""
+        newest = {float(batch["temperature"][i]): int(i) for i in np.flatnonzero(batch.valid)}
+        key, texts, times = [], [], []
+        for number, (T, i) in enumerate(sorted(newest.items())):
+            colour = self._colours[number % len(self._colours)]
+            age = np.where(batch["age"][i] > 0, batch["age"][i], np.nan)
+            self._plot.points(f"points {T}", age, batch["value"][i], None, colour, size=6)
+            self._plot.curve(f"fit {T}", age, batch["curve"][i], colour)
+            key.append((colour, f"{T:g} K" if T else "all"))
+            texts.append(
+                f"M\u221e {said(batch['final_value'][i], batch['final_value_errors'][i])}"
+                f" \u00b7 \u03b2 {said(batch['beta'][i], batch['beta_errors'][i])}"
+                + ("" if batch["flag"][i] == 0 else " \u00b7 not determined")
+            )
+            times.append(age[np.isfinite(age)])
+        self._figure.key(key)
+        self._figure.say(*(" | ".join(texts[:n]) for n in range(len(texts), 0, -1)))
+        every = np.concatenate(times) if times else np.empty(0)
+        if len(every):
+            self._plot.range((float(every.min()) / 2, float(every.max()) * 2), None)
+
+
+class Defects(_Plotted):
+    """Concentration of defects and internal energy, from the shear modulus."""
+
+    name = "defects"
+    rank = 19
+    records = MANY
+    fields = frozenset({"temperature", "concentration", "internal_energy", "density_change"})
+
+    @classmethod
+    def beside(cls, stream: daq.Stream) -> tuple[str, ...]:
+        """Return the stream of the heat flow."""
+        return (stream.name.removesuffix("state") + "heat_flow",)
+
+    def widget(self, stream: daq.Stream) -> Any:
+        """Return the plots."""
+        figure = self._plot_in((), ("defects (%)", "c (%)"), share=2)
+        self._heat = self._figure.plot(
+            ("temperature (K)", "T (K)"), ("heat flow (W/g), endothermic up", "W/g"),
+            above=self._plot,
+        )  # fmt: skip
+        return figure
+
+    def update(self, batch: daq.Batch) -> None:
+        """Draw what came so far."""
+        good = batch.valid
+        T = batch["temperature"][good]
+        if "heat_flow" in batch.raw:
+            self._heat.curve("heat", T, batch["heat_flow"][good], self._colours[1], width=2)
+            return
+        self._plot.curve("c", T, 100 * batch["concentration"][good], self._colours[0], width=2)
+        if len(T):
+            self._figure.say(
+                f"{T[-1]:.0f} K \u00b7 c {100 * batch['concentration'][good][-1]:.3g} %"
+                f" \u00b7 \u0394U {batch['internal_energy'][good][-1]:.3g} J/g over the crystal"
+            )
+
+
 VIEWS: list[type[daq.View]] = [
     Trace,
     HeatCapacity,
     Excess,
     Decay,
+    Ageing,
     Energies,
+    Spectrum,
+    Defects,
     Exponents,
     Temperatures,
     Enthalpies,
@@ -389,6 +542,15 @@ def said(value: float, error: float) -> str:
         return f"{value:.4g}"
     digits = int(np.clip(-np.floor(np.log10(error)), 0, 6))
     return f"{value:.{digits}f} \u00b1 {error:.{digits}f}"
+
+
+def smoothed(values: Floats, cells: int = 5) -> Floats:
+    """Return means of ``cells`` neighbours, of those that are known; NaN stays NaN."""
+    known = np.isfinite(values)
+    ones = np.ones(cells)
+    total = np.convolve(np.where(known, values, 0.0), ones, "same")
+    count = np.convolve(known.astype(np.float64), ones, "same")
+    return np.where(known, total / np.maximum(count, 1), np.nan)
 
 
 def annealed(T: float, seconds: float) -> str:

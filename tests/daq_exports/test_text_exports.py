@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from daq.config import validated
 from daq_exports.netzsch_text import NetzschTextReader
+from daq_exports.pyris import PyrisReader
 from daq_exports.q_series import QSeriesReader
 from daq_exports.table import TableReader
 from daq_exports.trios_lims import TriosLimsReader
+from tests.daq_exports.test_pyris import export as pyris
 
 Q_HEAD = """CLOSED
 Version\t2.0
@@ -198,6 +200,39 @@ def test_netzsch_text_follows_its_head(tmp_path: Path, read: Any) -> None:
     assert comma["heat_flow"].tolist() == dsc["heat_flow"].tolist()
 
 
+MARKED = """-3.000000\t1.000000\t0.0000000
+0.000\t100.00\t-5.00000
+0.500\t110.00\t-5.25000
+-3.000000\t2.000000\t0.0000000
+1.000\t110.00\t-1.00000
+-1.000000\t110.00\t0.0000000
+"""
+
+
+def test_marks_between_the_rows_of_q_series_are_no_readings(tmp_path: Path, read: Any) -> None:
+    """Steps of the method, and the end: their time is below 0."""
+    dsc = read(QSeriesReader, put(tmp_path / "a.txt", q_text(MARKED)))
+    assert dsc["segment"].tolist() == [0, 0, 1]
+    assert dsc["sample"].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(dsc["temperature"], [373.15, 383.15, 383.15])
+    np.testing.assert_allclose(dsc["heat_flow"], [0.5, 0.525, 0.1])
+    plain = read(QSeriesReader, put(tmp_path / "b.txt", q_text()))
+    assert "segment" not in plain.units
+    two = read(QSeriesReader, put(tmp_path / "c.txt", q_text(MARKED) + q_text(MARKED)))
+    assert two["segment"].tolist() == [0, 0, 1, 2, 2, 3]
+    assert two["sample"].tolist() == [0] * 3 + [1] * 3
+
+
+def test_q_series_with_spaces_after_a_form_feed(tmp_path: Path, read: Any) -> None:
+    whole = read(QSeriesReader, put(tmp_path / "a.txt", q_text()))
+    head, rows = q_text().split("StartOfData\n")
+    path = put(tmp_path / "b.txt", head + "\f" + rows.replace("\t", " "), "utf-16")
+    assert QSeriesReader.ready(path)
+    other = read(QSeriesReader, path)
+    for field in whole.units:
+        assert other[field].tolist() == whole[field].tolist()
+
+
 # -- text that grows, is cut, is odd --------------------------------------------------------------
 
 
@@ -218,6 +253,8 @@ def test_every_encoding_gives_the_same(tmp_path: Path, read: Any, encoding: str,
 FORMATS = [
     (QSeriesReader, q_text(Q_ROWS * 3), {}),
     (QSeriesReader, q_text() + q_text(Q_ROWS[:60], mass="5.0"), {}),
+    (QSeriesReader, q_text(MARKED), {}),
+    (PyrisReader, pyris(), {"exotherm": "up"}),
     (TriosLimsReader, LIMS, {}),
     (NetzschTextReader, netzsch(), {"exotherm": "up"}),
     (TableReader, "Time (s);Temperature (°C);Heat Flow (W/g)\n" + "".join(
@@ -349,7 +386,9 @@ def test_lines_that_are_no_rows_are_counted(
     assert "a.txt: 2 lines left out that are no rows, the first is line 17" in caplog.text
 
 
-@pytest.mark.parametrize("reader", [QSeriesReader, TriosLimsReader, NetzschTextReader, TableReader])
+@pytest.mark.parametrize(
+    "reader", [QSeriesReader, TriosLimsReader, NetzschTextReader, TableReader, PyrisReader]
+)
 def test_a_file_of_another_kind_is_said(tmp_path: Path, read: Any, reader: Any) -> None:
     with pytest.raises(ValueError, match=r"a.txt: no table"):
         read(reader, put(tmp_path / "a.txt", "Dear diary,\nnothing happened\n"))

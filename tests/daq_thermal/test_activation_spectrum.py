@@ -43,7 +43,7 @@ def test_the_area_is_the_heat_over_the_modulus() -> None:
 
 
 def test_keeps_its_promises() -> None:
-    check_analysis(ActivationSpectrum, traces()[0], CONFIG, runs=2)
+    check_analysis(ActivationSpectrum, traces()[0], CONFIG, runs=1)
 
 
 def test_needs_traces() -> None:

@@ -75,7 +75,9 @@ def test_what_is_gone_may_be_the_property() -> None:
 
 
 def test_keeps_its_promises() -> None:
-    check_analysis(FlowUnits, aged(1e-4), CONFIG, runs=1)
+    whole = aged(1e-4)
+    few = {name: values[[4, 6, 7, 8, 9, 22]] for name, values in whole.arrays.items()}
+    check_analysis(FlowUnits, Records(whole.stream, few), CONFIG, runs=1)
 
 
 def test_refuses_what_cannot_be() -> None:

@@ -66,7 +66,7 @@ def test_a_sample_that_is_changed_without_a_word_is_told_by_the_clock() -> None:
 
 def test_keeps_its_promises() -> None:
     dsc, _ = measured(**{**STANDARD, "start_temperature": 680.0})
-    check_analysis(FictiveTemperature, dsc, {**COOLED, "step": 0.2}, runs=3)
+    check_analysis(FictiveTemperature, dsc, {**COOLED, "step": 0.2}, runs=2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,12 @@ import daq
 from daq.testing import Records, check_analysis, run_analysis
 from daq_simulators.tnm import Tnm
 from daq_thermal import modulated as module
-from daq_thermal.modulated import Modulated, demodulate, dynamic_transition
+from daq_thermal.modulated import (
+    Modulated,
+    demodulate,
+    dynamic_transition,
+    transition_errors,
+)
 from daq_thermal.tnm import modes
 from tests.daq_thermal.simulated import QUIET, changed, measured
 
@@ -101,21 +106,29 @@ def test_the_transition_is_that_of_linear_response() -> None:
 
 
 def test_errors_of_noise_cover() -> None:
-    quiet, _ = measured(**SCAN, **QUIET)
-    clean = found(quiet)["transition"]
-    inside = []
-    for seed in range(20):
-        noise = 3e-4 * np.random.default_rng(seed).standard_normal(len(quiet))
-        noisy = changed(quiet, heat_flow=quiet["heat_flow"] + noise)
-        output = found(noisy)["transition"]
-        inside.append(
-            [
-                abs(output[name][-1] - clean[name][-1]) < output[f"{name}_errors"][-1]
-                for name in ("temperature", "spread", "correlated_units")
-            ]
-        )
-    # the errors hold what the Gaussian does not describe, too: they are rather too large
-    assert np.mean(inside) > 0.6
+    T = np.arange(600.0, 700.0)
+    step = 1 / (1 + np.exp(-(T - 650) / 4))
+    loss = 0.05 * np.exp(-0.5 * ((T - 648) / 6.5) ** 2)
+    clean = 0.33 + 0.22 * step - 1j * loss
+    ranges = (601, 620), (680, 699)
+    truth = dynamic_transition(T, clean, *ranges).numbers
+    z = []
+    for seed in range(30):
+        added = 2e-3 * np.random.default_rng(seed).standard_normal((2, len(T)))
+        c = clean + added[0] + 1j * added[1]
+        covariance = transition_errors(T, c, *ranges, replicates=16)
+        z.append((dynamic_transition(T, c, *ranges).numbers - truth) / covariance.diagonal() ** 0.5)
+    assert 0.58 < np.mean(np.abs(z) < 1) < 0.8
+    assert np.mean(np.abs(z) < 2) > 0.88
+
+
+def test_errors_come_with_the_end_of_the_ramp() -> None:
+    dsc, _ = measured(**SCAN)
+    output = found(dsc, every=30)["transition"]
+    for name in ("temperature", "spread", "reciprocal_step", "correlated_units"):
+        assert np.isnan(output[f"{name}_errors"][:-1]).all()
+        relative = output[f"{name}_errors"][-1] / output[name][-1]
+        assert 1e-5 < relative < 0.06, name
 
 
 def test_windows_with_holes_or_without_a_swing_are_passed_over() -> None:
@@ -140,9 +153,9 @@ def test_two_runs_are_two_transitions() -> None:
 
 
 def test_keeps_its_promises() -> None:
-    dsc, _ = measured(**{**SCAN, "start_temperature": 690.0})
-    config = {**CONFIG, "glass": [691.0, 700.0], "every": 5}
-    check_analysis(Modulated, dsc, config, runs=2)
+    dsc, _ = measured(**{**SCAN, "start_temperature": 720.0, "interval": 7.0})
+    config = {**CONFIG, "glass": [721.0, 726.0], "every": 10, "replicates": 2}
+    check_analysis(Modulated, dsc, config, runs=1)
 
 
 def test_refuses_what_cannot_be() -> None:

@@ -20,13 +20,18 @@ from daq.testing import run_analysis
 from daq.viewer import window
 from daq.viewer.scene import Scene
 from daq.viewer.theme import DARK
+from daq_thermal.activation_spectrum import ActivationSpectrum
 from daq_thermal.enthalpy_relaxation import EnthalpyRelaxation
 from daq_thermal.excess_enthalpy import ExcessEnthalpy
 from daq_thermal.glass_transition import GlassTransition
+from daq_thermal.interstitialcy_heat import Interstitialcy
 from daq_thermal.kissinger import Kissinger
 from daq_thermal.modulated import Modulated
-from daq_thermal.views import VIEWS, annealed, said
+from daq_thermal.views import VIEWS, annealed, said, smoothed
 from tests.daq_thermal.simulated import measured
+from tests.daq_thermal.test_ageing import aged, fitted
+from tests.daq_thermal.test_interstitialcy_heat import CONFIG as SHEAR
+from tests.daq_thermal.test_interstitialcy_heat import heated
 from tests.daq_thermal.test_modulated import CONFIG, SCAN
 
 
@@ -96,10 +101,11 @@ def named(panels: Any, name: str) -> Any:
 @pytest.fixture(scope="module")
 def series() -> Any:
     dsc, _ = measured(
-        annealing_temperatures=[503.0, 553.0], annealing_times=[300.0, 3000.0, 43200.0]
-    )
-    transition = run(GlassTransition, dsc, replicates=3)
-    excess = run(ExcessEnthalpy, dsc)
+        annealing_temperatures=[503.0, 553.0], annealing_times=[300.0, 3000.0, 43200.0],
+        interval=3.0,
+    )  # fmt: skip
+    transition = run(GlassTransition, dsc, replicates=3, every=512)
+    excess = run(ExcessEnthalpy, dsc, every=512)
     relaxation = run(EnthalpyRelaxation, excess["excess"])
     return transition, excess, relaxation
 
@@ -160,7 +166,48 @@ def test_a_trace_without_anything_is_drawn_as_such(shown: Any) -> None:
     dsc, _ = measured(start_temperature=400.0, programme=[480.0], beta_enthalpy=0.0)
     output = run(GlassTransition, dsc, replicates=3)
     panels = shown(output["trace"], output["transition"])
-    assert "no glass transition yet" in words(named(panels, "trace"))
+    assert "sample 0, heating 1: no glass transition" in words(named(panels, "trace"))
+
+
+def test_a_cooling_after_a_heating_leaves_its_words(shown: Any) -> None:
+    dsc, _ = measured(start_temperature=640.0, programme=[745.0, 700.0], beta_enthalpy=0.0)
+    output = run(GlassTransition, dsc, replicates=3)
+    panel = named(shown(output["trace"], output["transition"]), "trace")
+    assert "heating 1" in words(panel)
+    assert "onset 69" in words(panel)
+    # the onset on the line of the glass, the half step on the curve
+    assert counted(panel) == [2]
+
+
+def test_activation_energy_spectra(shown: Any, series: Any) -> None:
+    _, excess, _ = series
+    spectra = run(ActivationSpectrum, excess["traces"], shear_modulus=30.0, density=6.9)
+    panel = named(shown(spectra["spectrum"]), "activation-energy spectrum")
+    assert "gone below T_g" in words(panel)
+    curves = [item for item in items(panel, pg.PlotDataItem) if item.xData is not None]
+    assert len([curve for curve in curves if len(curve.xData) > 100]) == 7
+
+
+def test_flow_units_of_an_ageing_glass(shown: Any) -> None:
+    output = fitted(aged(1e-5))
+    panel = named(shown(output), "flow units")
+    assert "550 K" in words(panel)
+    assert "580 K" in words(panel)
+    assert "M\u221e 6.9" in words(panel)
+    assert counted(panel) == [11, 11]
+
+
+def test_defects_and_the_heat_that_they_take(shown: Any) -> None:
+    output = run(Interstitialcy, heated(), **SHEAR)
+    panel = named(shown(output["state"], output["heat_flow"]), "defects")
+    assert "J/g over the crystal" in words(panel)
+    curves = [item for item in items(panel, pg.PlotDataItem) if item.xData is not None]
+    assert {len(curve.xData) for curve in curves} >= {len(output["state"]["temperature"])}
+
+
+def test_means_of_neighbours_leave_holes_where_they_are() -> None:
+    values = np.array([np.nan, 1.0, 3.0, np.nan, 5.0, 7.0])
+    np.testing.assert_allclose(smoothed(values, 3), [np.nan, 2.0, 2.0, np.nan, 6.0, 6.0])
 
 
 def test_every_view_is_registered_once() -> None:
