@@ -386,18 +386,24 @@ def _minimise(curve, p, free, lower, upper, limit, small):  # type: ignore[no-un
             break
         if done >= limit or damping > 1e12 or not chi2 < np.inf:
             break
-        expected = 0.0
+        expected, solved = 0.0, False
         for _ in range(2):
             use_newton = near and _cholesky(newton, normal, used, damping, factors)
-            if not use_newton:
-                while not _cholesky(normal, normal, used, damping, factors):
-                    damping = max(damping * 10, 1e-12)
+            solved = use_newton or _cholesky(normal, normal, used, damping, factors)
+            # what has overflowed cannot be damped
+            while not solved and damping < 1e12:
+                damping = max(damping * 10, 1e-12)
+                solved = _cholesky(normal, normal, used, damping, factors)
+            if not solved:
+                break
             _back(normal, used, factors, gradient, step)
             matrix = newton if use_newton else normal
             expected = _propose(p, matrix, gradient, used, lower, upper, step, trial)
             if abs(expected) > _SMALL * chi2 or damping <= 1e-9:
                 break
             damping = 1e-9  # small only because it was damped?
+        if not solved:
+            break
         if use_newton and damping <= 1e-9 and abs(expected) <= _NEARLY * chi2:
             # the error left after this step is of the order of its square: no need to look
             _copy(trial, p)

@@ -4,6 +4,10 @@ One position tells little of its own gamma, and a mean over positions looks stre
 is spread. But the exponent that lets the fits of all positions meet best, each with a tau of its
 own, is known to a few per cent. Few speckles shift it, by as much for replicas, whose exponent
 is 1: so gamma = 1 + (found for the positions) - (found for the replicas).
+
+A series much shorter than tau sees the beginning of the decay only, and hardly tells its shape.
+So what is found is weighed against what is known of metallic glasses beforehand, `BEFORE`
+(Nakazawa2024: "close to 1"), each with its inverse square error.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 EXPONENTS = np.round(np.arange(0.5, 1.65, 0.1), 1)
 """Those that are tried."""
 
+BEFORE = (1.0, 0.1)
+"""Exponent, and its standard deviation, that is expected before anything was measured."""
+
 FEWEST = 48
 """Positions, and replicas, below which nothing is said."""
 
@@ -30,7 +37,7 @@ class CommonShape:
     Parameters
     ----------
     gamma, error
-        The exponent and its standard error, from a jackknife over regions.
+        The exponent and its standard error: from a jackknife over regions, and `BEFORE`.
     slope
         d(ln tau)/d(gamma) as a line: (at ln tau = 0, its change with ln tau). The slower a place
         is for the length of the series, the more its tau hangs on the exponent.
@@ -78,7 +85,16 @@ def common_shape(
     change = (ln_tau[at + 1, kept] - ln_tau[at - 1, kept]) / step
     slope, offset = np.polyfit(ln_tau[at, kept], change, 1)
     gamma = float(np.clip(1 + found - expected, 0.3, 2.0))
-    return CommonShape(gamma, float(error), (float(offset), float(slope)))
+    gamma, error = _weighed(gamma, float(error))
+    return CommonShape(gamma, error, (float(offset), float(slope)))
+
+
+def _weighed(gamma: float, error: float) -> tuple[float, float]:
+    """Return the exponent and its error given what was expected; the latter alone without an error."""
+    expected, spread = BEFORE
+    trust = 1 / max(error, 1e-3) ** 2 if np.isfinite(error) else 0.0
+    total = trust + 1 / spread**2
+    return (gamma * trust + expected / spread**2) / total, total**-0.5
 
 
 def _lowest(totals: Floats) -> float:

@@ -392,7 +392,7 @@ class Dsc:
             "crystallisation_peak": np.nan,
         }
         if glass.crystallisation is not None:
-            seconds, kelvin = ramp(config.T_g, config.T_g + 4 * HOT, rate, 0.2 * STEP)
+            seconds, kelvin = ramp(config.start_temperature, config.T_g + 4 * HOT, rate, 0.2 * STEP)
             set_free = np.diff(glass.crystallisation.crystallised(seconds, kelvin))
             T = (kelvin[1:] + kelvin[:-1]) / 2
             peak = int(set_free.argmax())

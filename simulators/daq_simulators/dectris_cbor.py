@@ -60,6 +60,11 @@ def encode(value: Any) -> bytes:
     raise TypeError(f"{type(value).__name__} is not sent")
 
 
+def message(entries: Mapping[str, Any]) -> bytes:
+    """Return a map as a message of its own, which says that it is CBOR (tag 55799), as cameras do."""
+    return tag(55799, entries)
+
+
 def matrix(array: npt.NDArray[Any], method: str = "none") -> Encoded:
     """Return an array of two axes, its bytes compressed: ``none``, ``lz4`` or ``bslz4``."""
     content: Any = array.tobytes()

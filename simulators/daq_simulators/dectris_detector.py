@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from daq_simulators.dectris_cbor import Encoded, encode, head, matrix, tag
+from daq_simulators.dectris_cbor import Encoded, encode, matrix, message, tag
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Detector:
         self.api_port: int = self._server.server_address[1]
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
-            for target, name in ((self._work, "detector"), (self._server.serve_forever, "simplon"))
+            for target, name in ((self._work, "detector"), (self._serve, "simplon"))
         ]
         for thread in self._threads:
             thread.start()
@@ -255,7 +255,7 @@ class Detector:
         self.mask = np.zeros(self.shape, np.uint32)
         self.mask.flat[draw.choice(self.mask.size, self._bad, replace=False)] = 2
         self.flatfield = draw.normal(1.0, 0.02, self.shape).astype(np.float32)
-        self._encoded: dict[tuple[int, str, bool], bytes] = {}
+        self._encoded: dict[tuple[int, str, bool], Encoded] = {}
 
     def _work(self) -> None:
         """Do one command after the other."""
@@ -320,11 +320,11 @@ class Detector:
             self._number += 1
             if number in faults.drop:
                 continue
-            message = self._image_message(number, damaged=number in faults.damage)
+            image = self._image_message(number, damaged=number in faults.damage)
             if number in faults.cut:
-                message = message[: len(message) // 2]
+                image = image[: len(image) // 2]
             for _ in range(1 + (number in faults.repeat)):
-                self._send(message)
+                self._send(image)
         if self._number >= self.total or self._halt.is_set():
             self._end(silent=faults.no_end)
         else:
@@ -332,24 +332,23 @@ class Detector:
 
     def _end(self, *, silent: bool = False) -> None:
         if not silent:
-            self._send(encode({"type": "end", **self._ids()}))
+            self._send(message({"type": "end", **self._ids()}))
         self.state = "idle"
 
     def _die(self) -> None:
         """Be gone, once what was sent is on its way."""
+        self._closing, self.state = True, "gone"
         self._socket.close(linger=1000)
         self._server.shutdown()
         self._server.server_close()
-        self._closing = True
-        self.state = "gone"
         raise _Gone
 
-    def _send(self, message: bytes) -> None:
+    def _send(self, text: bytes) -> None:
         if self.stream["mode"] != "enabled":
             return
         while True:
             try:
-                self._socket.send(message, self._zmq.NOBLOCK)
+                self._socket.send(text, self._zmq.NOBLOCK)
             except self._zmq.Again:
                 if self._lossy:
                     self.dropped += 1
@@ -372,7 +371,7 @@ class Detector:
                 "pixel_mask": {c: matrix(self.mask, "bslz4") for c in self.channels},
             }
         height, width = self.shape
-        return encode({
+        return message({
             "type": "start",
             "arm_date": tag(0, self._date),
             "beam_center_x": width / 2, "beam_center_y": height / 2,
@@ -403,7 +402,7 @@ class Detector:
     def _image_message(self, number: int, *, damaged: bool = False) -> bytes:
         period = round(TIME_BASE * self.detector["frame_time"])
         exposed = round(TIME_BASE * self.detector["count_time"])
-        first = encode({
+        return message({
             "type": "image",
             **self._ids(),
             "image_id": number,
@@ -412,12 +411,10 @@ class Detector:
             "start_time": [number * period, TIME_BASE],
             "stop_time": [number * period + exposed, TIME_BASE],
             "user_data": None,
+            "data": self._data(number, damaged=damaged),
         })  # fmt: skip
-        data = self._data(number, damaged=damaged)
-        # one entry more than the map has so far
-        return head(5, first[0] - 0xA0 + 1) + first[1:] + encode("data") + data
 
-    def _data(self, number: int, *, damaged: bool = False) -> bytes:
+    def _data(self, number: int, *, damaged: bool = False) -> Encoded:
         """Return the map of channels, encoded once for each frame of the pool."""
         method = self.detector["compression"]
         key = (number % len(self.pool), method, damaged)
@@ -433,7 +430,7 @@ class Detector:
                     half = len(array) // 2
                     array = Encoded(array[:half] + bytes(255 - b for b in array[half:]))
                 found[channel] = array
-            self._encoded[key] = encode(found)
+            self._encoded[key] = Encoded(encode(found))
         return self._encoded[key]
 
     # -- SIMPLON --------------------------------------------------------------------------------
@@ -478,6 +475,9 @@ class Detector:
             raise ValueError(f"{name}: {value!r} is no number of images")
         settings[name] = value
         return name
+
+    def _serve(self) -> None:
+        self._server.serve_forever(poll_interval=0.02)
 
     def _handler(self) -> Callable[..., http.server.BaseHTTPRequestHandler]:
         detector = self

@@ -79,6 +79,10 @@ class StemCamera(daq.Source):
         centre: tuple[float, float] | None = daq.setting(
             None, "px", "[y, x] of the direct beam; by default the middle"
         )
+        ellipticity: float = daq.setting(
+            1.0, "", "long axis over short axis of the rings; 1: circles", ge=1, le=1.5
+        )
+        ellipticity_angle: float = daq.setting(0.0, "degrees", "of the long axis: 0 right, 90 down")
         aperture: float = daq.setting(
             0.638, "1/nm", "semi-angle: 1.6 mrad at 200 kV, a probe of 0.80 nm FWHM", gt=0
         )
@@ -530,6 +534,7 @@ class Camera:
             for axis, centre in enumerate(self.centre)
         )
         q = np.hypot(y[:, None], x[None, :])
+        ring_q = q if config.ellipticity == 1 else self._on_rings(y[:, None], x[None, :])
         electrons = config.electrons * cells.cell**2 / self._mean_response * self._sees
         beam = np.clip((config.aperture - q) / cells.cell + 0.5, 0, 1) / (
             np.pi * config.aperture**2
@@ -538,11 +543,19 @@ class Camera:
             self.probe,
             self.specimen,
             (-y[0] / cells.cell, -x[0] / cells.cell),
-            (electrons * self._halo.density(q)).astype(np.float32),
+            (electrons * self._halo.density(ring_q)).astype(np.float32),
             (electrons * beam).astype(np.float32),
             config.thickness,
             self._halo.scattered(),
         )
+
+    def _on_rings(self, y: Floats, x: Floats) -> Floats:
+        """Return the radius of the circle, 1/nm, that the camera shows at (y, x) as an ellipse."""
+        turn = math.radians(self._config.ellipticity_angle)
+        along = x * math.cos(turn) + y * math.sin(turn)
+        beside = y * math.cos(turn) - x * math.sin(turn)
+        ratio = self._config.ellipticity
+        return np.asarray(np.sqrt(along**2 / ratio + beside**2 * ratio))
 
     @functools.cached_property
     def _landed(self) -> list[Floats]:

@@ -620,3 +620,13 @@ def test_importing_brings_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_a_profile_of_what_has_no_end_ends() -> None:
+    """The decay is over before it is seen: its amplitude grows until sums of squares overflow."""
+    t = np.geomspace(1, 2.2, 8)
+    y = np.array([1.32726, 1.32558, 1.32554, 1.32499, 1.32532, 1.32841, 1.32599, 1.32513]) * 1e8
+    bounds = {"ln_tau": (np.log(t[0] / 100), np.log(t[-1] * 1e3))}
+    fit = fit_kww(t, y[None], form="decay", bounds=bounds)
+    found = ln_tau_interval(t, y[None], fit, form="decay", bounds=bounds)
+    assert found.flag[0] != DETERMINED
