@@ -55,8 +55,7 @@ class IndentText(daq.Reader):
     after the last; ``x``, ``y`` um, NaN where not known; ``indent`` (int32, counted on from file to file
     in a folder). Its time is that of the file's last change, and a nanosecond for each indent.
 
-    Other readers know tables with a column of time too: say ``format = "indent_text"``. Tried on files made
-    after the description of the format, on none of an instrument.
+    Tried on files made after the description of the format, on none of an instrument.
     """
 
     name = "indent_text"
