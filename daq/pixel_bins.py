@@ -17,12 +17,14 @@ class PixelBins:
 
     The order of additions within a record is fixed, so that the result does not depend on how
     records were batched. Sums of integers without dark and gain are exact. Bad pixels (the
-    stream's ``mask``) are never read; a pixel that is not finite makes its bin so.
+    stream's ``mask``) are never read, interpolated ones are the mean of their neighbours; a pixel
+    that is not finite makes its bin so. Where patterns are moved back (``descan``), the bins move
+    with them over the raw frame.
 
     Parameters
     ----------
     stream
-        With its constants ``dark``, ``gain``, ``mask``, see `daq.corrections`.
+        With its constants ``dark``, ``gain``, ``mask`` ..., see `daq.corrections`.
     field
         Name of the field whose pixels are read.
     labels
@@ -34,7 +36,7 @@ class PixelBins:
     Attributes
     ----------
     pixels
-        [bin] int64: good pixels in each bin.
+        [bin] int64: good and interpolated pixels in each bin.
     """
 
     def __init__(
@@ -49,18 +51,29 @@ class PixelBins:
         if stream.fields[field].numpy_dtype.kind not in "biuf":
             raise ValueError(f"{stream.name}: {field} is no field of real numbers")
         corrections = corrections_for(stream)
+        if corrections is not None and corrections.field != field:
+            corrections = None
         flat = label.reshape(-1).astype(np.int64)
         size = flat.size
         dark, gain = np.zeros(size), np.ones(size)
-        if corrections is not None and corrections.field == field:
+        if corrections is not None:
             flat = np.where(corrections.bad.reshape(-1), -1, flat)
             dark, gain = corrections.dark.astype(np.float64), corrections.gain.astype(np.float64)
+        self._moving = corrections if corrections is not None and corrections.moves else None
         self.field = field
         self.count = int(flat.max(initial=-1)) + 1 if count is None else count
         if flat.max(initial=-1) >= self.count:
             raise ValueError(f"labels reach {flat.max()}, there are {self.count} bins")
+        self.pixels: npt.NDArray[np.int64] = np.bincount(flat[flat >= 0], minlength=self.count)
+        self._labels, self._everywhere = flat, (dark, gain)
+        self._spots = None
+        if corrections is not None and len(corrections.replaced):
+            self._spots = (corrections.replaced, corrections.near)
+            if not corrections.moves:
+                # these are never read themselves
+                flat = flat.copy()
+                flat[corrections.replaced] = -1
         kept = np.flatnonzero(flat >= 0)
-        self.pixels: npt.NDArray[np.int64] = np.bincount(flat[kept], minlength=self.count)
         self._plain = not dark[kept].any() and bool((gain[kept] == 1).all())
         # a run: pixels that follow on each other in one bin
         begins = np.ones(len(kept), bool)
@@ -84,19 +97,29 @@ class PixelBins:
         self._gain = weight
         self._dark = np.bincount(flat[kept], weights=(dark * gain)[kept], minlength=self.count)
         # compiles, or loads what was compiled, before the first record is there
-        self._sums(np.zeros((1, size), stream.fields[field].numpy_dtype))
+        self._sums(np.zeros((1, size), stream.fields[field].numpy_dtype), 0)
 
     def sums(self, batch: Batch) -> npt.NDArray[np.float64]:
         """Return [record, bin]; what stands for a lost record is to be ignored."""
         raw = batch.raw[self.field]
-        return self._sums(raw.reshape(len(raw), math.prod(raw.shape[1:])))
+        return self._sums(raw.reshape(len(raw), math.prod(raw.shape[1:])), batch.first)
 
-    def _sums(self, frames: Array) -> npt.NDArray[np.float64]:
-        from daq.pixel_kernel import sum_integers, sum_weighted, sum_weighted_fours
+    def _sums(self, frames: Array, first: int | None) -> npt.NDArray[np.float64]:
+        from daq.pixel_kernel import (
+            add_interpolated,
+            sum_integers,
+            sum_moved,
+            sum_weighted,
+            sum_weighted_fours,
+        )
 
         out = np.zeros((len(frames), self.count))
         pixels = _readable(frames)
-        if self._plain and pixels.dtype.kind == "u":
+        offsets = np.zeros(len(frames), np.int64)
+        if self._moving is not None:
+            offsets = self._moving.offsets(first, len(frames))
+            sum_moved(pixels, self._runs, offsets, *self._everywhere, self._moving.good, out)
+        elif self._plain and pixels.dtype.kind == "u":
             sum_integers(pixels, self._runs, out)
         else:
             # a bad pixel that is not finite must not be touched, not even with weight 0
@@ -104,6 +127,8 @@ class PixelBins:
             kernel = sum_weighted_fours if fours else sum_weighted
             kernel(pixels, self._runs, self._gain if fours else self._unpadded, out)
             out -= self._dark
+        if self._spots is not None:
+            add_interpolated(pixels, *self._spots, offsets, *self._everywhere, self._labels, out)
         return out
 
 

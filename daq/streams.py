@@ -263,17 +263,16 @@ class Batch:
         array = self.raw[field]
         if self.corrections is None or field != self.corrections.field:
             return array
-        return self.corrections.apply(array)
+        return self.corrections.apply(array, self.first)
 
     def gather(self, field: str, index: npt.NDArray[np.intp]) -> Array:
         """Return the pixels ``index`` (flat, into one record) of a field, corrected: [record, pixel]."""
         array = self.raw[field]
+        if self.corrections is not None and field == self.corrections.field:
+            return self.corrections.gather(array, index, self.first)
         flat = array.reshape(self.count, math.prod(array.shape[1:]))
         # In C order whatever the count: sums over pixels then do not depend on the batch.
-        pixels = np.take(flat, index, axis=1)
-        if self.corrections is None or field != self.corrections.field:
-            return pixels
-        return self.corrections.apply(pixels, index)
+        return np.take(flat, index, axis=1)
 
     @property
     def time(self) -> npt.NDArray[np.int64]:

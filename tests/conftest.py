@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from daq.bus.client import Consumer
 
 DEADLINE = 40.0
+
+# A busy machine is no failure of an example.
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
+
+# A run is five processes or more. Where Python is told to keep no bytecode, each of them would
+# compile all of daq anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 class Running:

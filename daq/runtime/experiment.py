@@ -63,12 +63,38 @@ class ViewerSettings(Config):
     picture: bool = setting(True, "", "at the end, write a picture of the viewer beside the file")
 
 
+Pixels = tuple[float, float]
+
+
+class DescanSettings(Config):
+    """``descan = {...}``: where the pattern stands, in pixels [y, x] of the camera, over the scan.
+
+    Either a table, or an offset that grows evenly along rows and columns. Only differences
+    matter: pixel p of what analyses see is pixel p + shift of the frame.
+    """
+
+    table: Path | None = setting(None, "px", ".npy file [row, column, 2]")
+    offset: Pixels = setting((0.0, 0.0), "px", "[y, x] at the first position")
+    per_row: Pixels = setting((0.0, 0.0), "px", "[y, x] more for each row of the scan")
+    per_column: Pixels = setting((0.0, 0.0), "px", "[y, x] more for each column of the scan")
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_both(self) -> DescanSettings:
+        if self.table is not None and any((*self.offset, *self.per_row, *self.per_column)):
+            raise ValueError("table, or offset, per_row and per_column; not both")
+        return self
+
+
 class CorrectionSettings(Config):
     """``[sources.NAME.corrections]``: numbers, or ``.npy`` files of the shape of a record."""
 
     dark: float | Path | None = setting(None, "counts", "subtracted first")
     gain: float | Path | None = setting(None, "", "multiplied after that")
     mask: bool | Path | None = setting(None, "", "true where a pixel is bad")
+    bad_pixels: Literal["mask", "interpolate"] | None = setting(
+        None, "", "leave bad pixels out (default), or give them the mean of good ones around"
+    )
+    descan: DescanSettings | None = setting(None, "", "moves patterns back to one place")
 
 
 class _SourceTable(Config):
@@ -262,7 +288,7 @@ def load_tables(path: Path) -> dict[str, Any]:
 def load_corrections(
     corrections: CorrectionSettings | Mapping[str, Any] | None, base: Path
 ) -> dict[str, Array]:
-    """Return ``dark``, ``gain`` and ``mask`` as arrays, constants of a stream; those given only.
+    """Return corrections as arrays, constants of a stream (see `daq.corrections`); those given only.
 
     Paths are relative to ``base``. Raises `ConfigError` where a file is no array of numbers.
     """
@@ -271,21 +297,35 @@ def load_corrections(
     if not isinstance(corrections, CorrectionSettings):
         corrections = validated(CorrectionSettings, dict(corrections or {}), "corrections")
     arrays: dict[str, Array] = {}
-    for name in CorrectionSettings.model_fields:
+    for name in ("dark", "gain", "mask"):
         value = getattr(corrections, name)
         if value is None:
             continue
         if isinstance(value, Path):
-            file = base / value.expanduser()
-            try:
-                value = np.load(file, allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise ConfigError(f"corrections.{name}: {file}: {_reason(error)}") from None
-            if not isinstance(value, np.ndarray) or value.dtype.kind not in "buif":
-                raise ConfigError(f"corrections.{name}: {file}: not one array of numbers (.npy)")
+            value = _array(base / value.expanduser(), f"corrections.{name}")
         kind = np.bool_ if name == "mask" else np.float32
         arrays[name] = np.asarray(value, kind)
+    if corrections.bad_pixels is not None:
+        arrays["interpolate"] = np.asarray(corrections.bad_pixels == "interpolate")
+    if (descan := corrections.descan) is not None:
+        if descan.table is not None:
+            table = _array(base / descan.table.expanduser(), "corrections.descan.table")
+        else:
+            table = np.array([descan.offset, descan.per_row, descan.per_column])
+        arrays["descan"] = table.astype(np.float32)
     return arrays
+
+
+def _array(file: Path, where: str) -> Array:
+    import numpy as np
+
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{where}: {file}: {_reason(error)}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
+        raise ConfigError(f"{where}: {file}: not one array of numbers (.npy)")
+    return array
 
 
 def _text(path: Path) -> str:
@@ -338,13 +378,22 @@ def _source(name: str, table: Mapping[str, Any], plugins: Plugins, base: Path) -
 
 def _found(corrections: CorrectionSettings, base: Path, where: str) -> CorrectionSettings:
     """Return the corrections with the paths of their files made absolute."""
-    files = {}
-    for key in CorrectionSettings.model_fields:
-        value = getattr(corrections, key)
-        if isinstance(value, Path):
-            files[key] = base / value.expanduser()
-            if not files[key].is_file():
-                raise ConfigError(f"{where}.{key}: {files[key]}: no such file")
+
+    def there(value: Path, key: str) -> Path:
+        file = base / value.expanduser()
+        if not file.is_file():
+            raise ConfigError(f"{where}.{key}: {file}: no such file")
+        return file
+
+    files: dict[str, Any] = {
+        key: there(value, key)
+        for key in ("dark", "gain", "mask")
+        if isinstance(value := getattr(corrections, key), Path)
+    }
+    descan = corrections.descan
+    if descan is not None and descan.table is not None:
+        table = there(descan.table, "descan.table")
+        files["descan"] = descan.model_copy(update={"table": table})
     return corrections.model_copy(update=files)
 
 

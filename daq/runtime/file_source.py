@@ -2,7 +2,8 @@
 
 An archive is a folder here: ``recording.zip/frames.mib`` is the member ``frames.mib``. The member
 is extracted to a temporary folder, with the members beside it that differ in their ending only
-(readers look for ``frames.hdr``, say), and removed when the source closes.
+(readers look for ``frames.hdr``, say), and removed when the source closes. A folder whose ending a
+reader has (``series.zarr``) is given to that reader.
 """
 
 from __future__ import annotations
@@ -61,8 +62,10 @@ class FileSource(Source):
     def open(self, config: Any) -> Sequence[Stream]:
         """Find the file and its reader, and open it; ValueError or OSError in one clear line."""
         self._config = config
-        path = self._locate(config.path.expanduser())
         readers = Readers(self._readers)
+        path = config.path.expanduser()
+        if not (path.is_dir() and (config.format or readers.have_ending(path))):
+            path = self._locate(path)
         reader_class = readers.named(config.format) if config.format else readers.reader_for(path)
         options = validated(reader_class.Config, dict(config.model_extra or {}), "")
         self._reader = reader_class()

@@ -41,6 +41,13 @@ class Readers:
             raise ValueError(f"no reader {name!r}{nearest(name, self._readers)}{self._failed}")
         return self._readers[name]
 
+    def have_ending(self, path: Path) -> bool:
+        """Tell whether any reader has the ending of a file, or of a folder that is one."""
+        name = path.name.lower()
+        return any(
+            name.endswith(suffix) for reader in self._readers.values() for suffix in reader.suffixes
+        )
+
     def reader_for(self, path: Path) -> type[Reader]:
         """Return the reader that knows the ending of a file, the longest one best.
 

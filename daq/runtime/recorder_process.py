@@ -35,6 +35,9 @@ log = logging.getLogger("recorder")
 ORPHAN_SECONDS = 10.0
 STREAMS = ["*", "truth.*"]
 
+DRAIN_SECONDS = 3.0
+"""So long it waits, once told to finish, for a word from streams that are not closed."""
+
 
 class Recorder:
     """Writes what the bus sends until it is told to finish.
@@ -62,6 +65,7 @@ class Recorder:
         self._durable: dict[str, int] = {}
         self._dirty = False
         self._ending: tuple[Command, str, str] | None = None
+        self._open: set[str] = set()
         own = folder / run.uid
         if _began(own):
             self._writer = RunWriter.resume(own, settings)
@@ -79,7 +83,9 @@ class Recorder:
             self._parent.tell("recording")
         synced = quiet = time.monotonic()
         try:
-            while self._ending is None:
+            now = quiet
+            # what was recorded late may still be on its way when everything else has ended
+            while self._ending is None or (self._open and now - quiet < DRAIN_SECONDS):
                 event = consumer.receive(min(0.1, self._interval))
                 now = time.monotonic()
                 if event is not None:
@@ -117,13 +123,14 @@ class Recorder:
                     event, written=writer.written(stream), durable=writer.durable(stream)
                 )
             case Opened():
-                self._open(event)
+                self._begin(event)
             case Lost():
                 writer.write_missing(event.stream, event.first, event.count, event.reason)
                 self._dirty = True
                 self._report(event.stream)
             case Closed():
                 writer.close_stream(event.stream, event.count, event.status, event.reason)
+                self._open.discard(event.stream)
                 self._sync()
                 self._report(event.stream)
             case Command():
@@ -133,8 +140,9 @@ class Recorder:
             case Disconnected():
                 log.warning("the bus was restarted")
 
-    def _open(self, event: Opened) -> None:
+    def _begin(self, event: Opened) -> None:
         writer, name = self._writer, event.stream.name
+        self._open.add(name)
         rows = writer.open_stream(event.stream)
         begins = event.next
         if begins is not None and begins > rows:

@@ -126,7 +126,7 @@ def replay_experiment(
     if not path.exists():
         raise ConfigError(f"{path}: no such file or run")
     tables = load_tables(config) if config is not None else {}
-    if path.is_dir() or path.suffix == ".nxs":
+    if _is_run(path):
         recorded, changes = _recorded(path)
         sources = {
             name: {"type": "replay", "path": str(path), "source": name, "speed": speed or 0.0}
@@ -145,6 +145,23 @@ def replay_experiment(
     }
     tables.pop("bus", None)
     return Experiment.from_dict(tables, overrides=overrides, reconfigurations=changes)
+
+
+def _is_run(path: Path) -> bool:
+    """Tell a run, also a damaged one, from a foreign file, and from a folder that is one."""
+    from daq.runtime.readers import Readers
+
+    if path.is_dir():
+        return not Readers().have_ending(path)
+    if path.suffix != ".nxs":
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("creator") == "glasswatch")
+    except OSError:
+        return True  # the reader of runs says what is wrong
 
 
 def _recorded(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

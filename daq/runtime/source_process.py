@@ -15,6 +15,7 @@ import numpy as np
 from daq.bus.connection import Refused
 from daq.bus.publisher import Publisher
 from daq.config import ConfigError, validated
+from daq.corrections import with_corrections
 from daq.discovery import Plugins
 from daq.runtime import child
 from daq.runtime.ended_streams import ending, open_or_ended
@@ -37,7 +38,7 @@ class SourceRunner:
     endpoint
         Of the bus.
     constants
-        Corrections (dark, gain, mask) that the configuration adds to the streams.
+        Corrections (see `daq.corrections`) that the configuration gives to the streams.
     memory
         File for what the source must know again after a restart, see `daq.SourceContext`.
     """
@@ -78,7 +79,8 @@ class SourceRunner:
             )
             try:
                 try:
-                    streams = [self._named(stream) for stream in self._opened(publisher)]
+                    opened = [self._named(stream) for stream in self._opened(publisher)]
+                    streams = with_corrections(opened, self._constants)
                 except (ValueError, OSError) as error:
                     raise child.FatalError(f"{self.name}: {error}") from error
                 self._publisher = publisher
@@ -138,21 +140,7 @@ class SourceRunner:
     def _named(self, stream: Stream) -> Stream:
         full = f"{self.name}.{stream.name}" if stream.name else self.name
         self._names[stream.name] = full
-        constants = {**stream.constants, **self._constants}
-        named = Stream(
-            full,
-            stream.fields,
-            stream.axes,
-            stream.scan,
-            stream.attributes,
-            stream.expect,
-            constants,
-        )
-        if constants:
-            from daq.corrections import corrections_for
-
-            corrections_for(named)
-        return named
+        return stream.renamed(full)
 
     def _open(self, publisher: Publisher, streams: list[Stream]) -> dict[str, int]:
         start = {}

@@ -36,6 +36,9 @@ MAX_CURVES = 8
 MAX_SHOWN = 12
 """Panels that are shown at once by default."""
 
+ASKED_FOR = ("*.files",)
+"""Streams that are shown when asked for: which files a source has read."""
+
 NOT_DRAWN = ("run.status", "truth.*")
 """Streams that are not drawn unless somebody asks for them."""
 
@@ -115,6 +118,8 @@ def default_panels(stream: Stream) -> list[PanelSpec]:
                 )
     if text and (not specs or stream.name == "run.log"):
         specs = [PanelSpec("text", stream.name, text, stream.name)]
+    if any(matches(pattern, stream.name) for pattern in ASKED_FOR):
+        return [dataclasses.replace(spec, aside=True) for spec in specs]
     return specs
 
 

@@ -406,8 +406,10 @@ class NewestRecords:
         return True
 
     def _append(self, batch: Batch, index: Integers) -> bool:
-        """Take whole valid records that follow on those there are: the most of all, so without a copy
-        of everything. What was given before stays as it is. Tell whether it could be done."""
+        """Take whole valid records that follow on those there are; tell whether it could be done.
+
+        Most do, so this makes no copy of everything. What was given before stays as it is.
+        """
         kept, count = self.batch, batch.count
         if self._whole or kept is None or count == 0 or count > self._most:
             return False

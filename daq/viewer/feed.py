@@ -196,6 +196,11 @@ class LiveFeed(Feed):
                 end = known.end if known else 0
                 self._followed[stream.name] = _Followed(stream, small, end)
                 scene.opened(stream)
+                # What came of these before its view was there is not with that view.
+                for name in scene.beside(stream.name) - {stream.name}:
+                    other = self._followed.get(name)
+                    if other is not None and other.small and other.end:
+                        other.gaps.append((0, other.end, False))
                 if small:
                     consumer.credit(stream.name, SMALL_CREDIT - LARGE_CREDIT)
             case bus.Delivery():
@@ -278,7 +283,7 @@ def _wanted(stream: Stream, first: int, end: int, newest: int) -> tuple[int, int
     """Return from where on and at which stride history is worth reading."""
     if choice.records_are_rows(stream):
         # Not thinned: every row belongs to the picture.
-        most = max(1, MAX_READ // max(1, stream.record_bytes))
+        most = max(1, (MAX_READ - 1) // max(1, stream.record_bytes))
         return max(first, min(end - 1, newest - most)), 1
     kinds = {choice.kind_of(stream, f) for f in stream.fields if choice.drawn(stream, f)}
     if kinds == {"map"} and (size := _scan_records(stream)):

@@ -91,7 +91,7 @@ def decade_ticks(low: float, high: float, most: int = 6) -> list[tuple[float, st
         return [(float(k), labels.significant(10.0**k, 1)) for k in powers]
     # Even steps of the value itself.
     bottom, top = 10.0**low, 10.0**high
-    if not top > bottom:
+    if not top - bottom > 1e-12 * top:  # no numbers lie between
         return [(low, labels.significant(bottom, 3))]
     step = 10.0 ** math.floor(math.log10((top - bottom) / 2))
     step = next(step * k for k in (1, 2, 5, 10) if (top - bottom) / (step * k) <= most)

@@ -180,6 +180,12 @@ class Scene:
             starts = [k.start for k in self._streams.values() if k.start is not None]
             return min(start for start in starts if abs(start - own) < SAME_CLOCK * 1e9)
 
+    def beside(self, name: str) -> set[str]:
+        """Return the names of the streams that views of a stream draw beside it."""
+        with self.lock:
+            known = self._streams.get(name)
+            return {other for spec in known.specs for other in spec.beside} if known else set()
+
     def report(self, name: str) -> Report | None:
         """Return how a stream is doing."""
         with self.lock:

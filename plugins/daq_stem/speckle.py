@@ -148,11 +148,13 @@ def measure_speckle(
     weight = np.append(len(apart), number[there]) ** 0.5
     best, found = np.inf, (0.0, 0.0, 0.0, 0.0)
     for relative in EDGES:
-        for aperture in APERTURES:
-            shape = overlap(distance, aperture, relative * aperture) ** 2
-            contrast, offset, misfit = _line(shape, mean, weight**2)
-            if misfit < best:
-                best, found = misfit, (contrast, offset, float(aperture), relative * aperture)
+        shapes = _overlaps(distance, relative) ** 2
+        contrasts, offsets, misfits = _lines(shapes, mean, weight**2)
+        k = int(np.argmin(np.where(np.isnan(misfits), np.inf, misfits)))
+        if misfits[k] < best:
+            aperture = float(APERTURES[k])
+            best = float(misfits[k])
+            found = (float(contrasts[k]), float(offsets[k]), aperture, relative * aperture)
     contrast, offset, aperture, edge = found
     if not contrast > 0:
         return None
@@ -176,14 +178,26 @@ def measure_speckle(
     return Speckle(float(true), aperture, float(edge), friedel, independent)
 
 
-def _line(x: Floats, y: Floats, weight: Floats) -> tuple[float, float, float]:
-    """Return slope, offset and misfit of the straight line y(x)."""
-    total = float(np.sum(weight))
-    mean_x, mean_y = float(np.sum(weight * x)) / total, float(np.sum(weight * y)) / total
-    spread = float(np.sum(weight * (x - mean_x) ** 2))
-    slope = float(np.sum(weight * (x - mean_x) * (y - mean_y))) / spread if spread > 0 else 0.0
+def _overlaps(distance: Floats, relative: float) -> Floats:
+    """Return `overlap` for each of the `APERTURES`, [aperture, distance]."""
+    if relative == 0:
+        u = np.clip(distance / (2 * APERTURES[:, None]), 0, 1)
+        return np.asarray(2 / np.pi * (np.arccos(u) - u * np.sqrt(1 - u * u)))
+    at, value = _soft_overlap(relative)
+    return np.interp(distance / APERTURES[:, None], at, value, right=0.0)
+
+
+def _lines(x: Floats, y: Floats, weight: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return slopes, offsets and misfits of the straight lines y(x), x [line, point]."""
+    total = np.sum(weight)
+    mean_x, mean_y = np.sum(weight * x, axis=1) / total, np.sum(weight * y) / total
+    apart = x - mean_x[:, None]
+    spread = np.sum(weight * apart**2, axis=1)
+    rise = np.sum(weight * apart * (y - mean_y), axis=1)
+    slope = np.divide(rise, spread, out=np.zeros_like(rise), where=spread > 0)
     offset = mean_y - slope * mean_x
-    return slope, offset, float(np.sum(weight * (y - offset - slope * x) ** 2))
+    left = y - offset[:, None] - slope[:, None] * x
+    return slope, offset, np.sum(weight * left**2, axis=1)
 
 
 def field_factor(speckle: Speckle, q_y: Floats, q_x: Floats) -> tuple[Floats, Floats]:

@@ -172,7 +172,8 @@ class Virtual(daq.Analysis):
         corrections = daq.corrections_for(self._stream)
         if corrections is None or corrections.field != self._field:
             return np.ones(shape, bool), False
-        return ~corrections.bad, bool({"dark", "gain"} & set(self._stream.constants))
+        changing = {"dark", "gain", "descan", "interpolate"}
+        return ~corrections.bad, bool(changing & set(self._stream.constants))
 
     def _set_geometry(self, config: Any) -> None:
         from daq_stem.reduction import regions

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 
+
+@functools.cache
 def compile_correlation() -> None:
-    """Run a few scans of a few positions through everything; a second where it was compiled once."""
+    """Run a few scans of a few positions through everything, once in a process."""
     import numpy as np
 
     from daq_stem.annulus import binned_annulus

@@ -19,7 +19,7 @@ from daq.bus.client import Consumer, Delivery, Event
 from daq.bus.publisher import Publisher
 from daq.streams import Batch, Field, Stream
 
-DEADLINE = 15.0
+DEADLINE = 40.0
 
 
 def until(condition: Callable[[], Any], what: str = "the condition") -> Any:

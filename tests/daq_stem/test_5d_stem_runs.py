@@ -46,7 +46,7 @@ type = "arrhenius"
 input = "ecm.summary"
 """
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)  # three whole runs
 
 
 def results(folder: Path) -> dict[str, dict[str, np.ndarray]]:

@@ -134,8 +134,8 @@ def test_plugin_that_cannot_be_imported_is_named_and_skipped(start: Any, tmp_pat
 def test_reconfigured_while_running_and_replayed(
     start: Any, tmp_path: Path, index: int | None
 ) -> None:
-    frames = camera(rate=300)
-    run = start(spots_config(rate=300))
+    frames = camera(rate=120)
+    run = start(spots_config(rate=120))
     run.until_records("camera", 60)
     arguments = {"factor": 3} if index is None else {"factor": 3, "index": index}
     done = run.control.command("sums", "reconfigure", arguments, timeout=10)
@@ -160,7 +160,7 @@ def test_reconfigured_while_running_and_replayed(
 
 
 def test_restarted_where_nothing_is_recorded_it_says_what_it_misses(start: Any) -> None:
-    config = spots_config(rate=300).replace("durable_interval = 0.01", 'record = "never"')
+    config = spots_config(rate=120).replace("durable_interval = 0.01", 'record = "never"')
     run = start(config)
     run.until_records("camera", 60)
     run.control.command("sums", "reconfigure", {"factor": 3}, timeout=10)

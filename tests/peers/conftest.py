@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -89,9 +90,14 @@ def environment(requirements: Path, cache: Path) -> Path:
         if complete.exists():
             return python
         shutil.rmtree(folder, ignore_errors=True)
+        # Our own pip installs there: one that is put into each environment costs seconds. So does
+        # compiling what no script imports; Python compiles the rest when it is first used.
+        ours = importlib.util.find_spec("pip") is not None
+        pip = [sys.executable, "-m", "pip", "--python", python] if ours else [python, "-m", "pip"]
+        install = ["install", "--disable-pip-version-check", "--no-compile", "-r", requirements]
         for command in (
-            [sys.executable, "-m", "venv", folder],
-            [python, "-m", "pip", "install", "--disable-pip-version-check", "-r", requirements],
+            [sys.executable, "-m", "venv", *(["--without-pip"] if ours else []), folder],
+            [*pip, *install],
         ):
             done = subprocess.run(
                 command, capture_output=True, text=True, env=clean_environment(), check=False

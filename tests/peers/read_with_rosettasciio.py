@@ -1,4 +1,4 @@
-"""Run in the environment of rosettasciio: its frames, and their sums, of Merlin files."""
+"""Run in the environment of `nexus_readers`, which has rosettasciio: its frames, and their sums, of Merlin files."""
 
 import json
 import sys

@@ -36,7 +36,7 @@ def short_folder() -> Iterator[Path]:
 def test_frames_through_bus_virtual_recorder_and_picture(
     peer: Callable[[str], Any], merlin_files: Path, short_folder: Path
 ) -> None:
-    oracle = peer("rosettasciio").run(
+    oracle = peer("nexus_readers").run(
         "read_with_rosettasciio.py", paths=[merlin_files / f"{name}.mib" for name in FILES.values()]
     )
     config = short_folder / "merlin.toml"

@@ -26,7 +26,7 @@ FILES = [
 @pytest.fixture(scope="module")
 def oracle(peer: Callable[[str], Any], merlin_files: Path) -> dict[str, np.ndarray]:
     paths = [merlin_files / f"{name}.mib" for name in FILES]
-    return peer("rosettasciio").run("read_with_rosettasciio.py", paths=paths)
+    return peer("nexus_readers").run("read_with_rosettasciio.py", paths=paths)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -109,18 +109,17 @@ def test_live_equals_direct_and_exits_0(start_run: Any) -> None:
 
 @pytest.mark.parametrize("victim", [SOURCE, ANALYSIS, RECORDER, BUS])
 def test_kill_one_and_nothing_is_lost(start_run: Any, victim: str) -> None:
-    run = start_run(config(rate=600))
-    run.until_records("camera", 300)
+    run = start_run(config(rate=400))
+    run.until_records("camera", 200)
     assert run.kill(victim) == 1
     run.until(lambda: run.pids(victim), f"a new {victim}")
-    run.until_records("camera", 800)
+    run.until_records("camera", 500)
     assert run.kill(victim) == 1
     assert run.finish() == 0, run.said()
-    reader = RunReader(run.run_folder)
-    assert reader.count("camera") == 1200
-    assert reader.missing("camera") == []
-    assert reader.closed("camera") == (1200, "complete", "")
-    reader.close()
+    with RunReader(run.run_folder) as reader:
+        assert reader.count("camera") == 1200
+        assert reader.missing("camera") == []
+        assert reader.closed("camera") == (1200, "complete", "")
     undisturbed = start_run(config())
     assert undisturbed.finish() == 0
     same = results(undisturbed.run_folder)
@@ -153,12 +152,11 @@ def test_ctrl_c_loses_nothing(start_run: Any) -> None:
     run.interrupt()
     assert run.finish() == 1
     assert "interrupted" in run.said()
-    reader = RunReader(run.run_folder)
-    count, status, reason = reader.closed("camera")
-    assert status == "aborted"
-    assert "interrupted" in reason
-    assert count == reader.count("camera") >= 200
-    reader.close()
+    with RunReader(run.run_folder) as reader:
+        count, status, reason = reader.closed("camera")
+        assert status == "aborted"
+        assert "interrupted" in reason
+        assert count == reader.count("camera") >= 200
     assert_same(results(run.run_folder), direct(run.run_folder, Experiment.from_text(config())))
 
 
@@ -169,18 +167,15 @@ def test_recording_by_command_keeps_the_seconds_before(start_run: Any) -> None:
     assert before["written"] is None
     run.control.command("supervisor", "record", timeout=30)
     assert run.finish() == 0, run.said()
-    reader = RunReader(run.run_folder)
-    assert reader.count("camera") == 1200
-    missing = reader.missing("camera")
-    lost = sum(count for _, count, _ in missing)
-    # More seconds are kept than have passed, so all records are there.
-    assert lost == 0, missing
-    reader.close()
+    with RunReader(run.run_folder) as reader:
+        assert reader.count("camera") == 1200
+        # More seconds are kept than have passed, so all records are there.
+        assert reader.missing("camera") == []
 
 
 def test_an_analysis_added_in_mid_run_gives_the_same(start_run: Any) -> None:
     run = start_run(config(rate=400))
-    run.until_records("camera", 500)
+    run.until_records("camera", 300)
     run.control.command(
         "supervisor", "add",
         {"name": "late", "type": "virtual", "input": "camera", "image_every": 100,

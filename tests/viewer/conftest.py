@@ -145,6 +145,28 @@ def lines() -> tuple[daq.Stream, daq.Batch]:
     return stream, batch("afm", 0, {"height": height.astype(np.float32)}, 0.5)
 
 
+def rows(first: int = 0, count: int = 130) -> tuple[daq.Stream, daq.Batch]:
+    """A scan of 80 rows downwards, and the beginning of the next: pixels twice as high as wide."""
+    index = np.arange(first, first + count)
+    scan, line = np.divmod(index, 80)
+    line = 79 - line
+    x = np.arange(100)
+    height = np.where(x < 50, line[:, None], 100.0 * scan[:, None]).astype(np.float32)
+    stream = daq.Stream(
+        "scan",
+        {
+            "height": daq.Field("<f4", (100,), "nm", "height"),
+            "line": daq.Field("<i4", (), "", "row of the image"),
+            "scan": daq.Field("<i4", (), "", "number of the image"),
+            "y": daq.Field("<f8", (), "nm", "position of the line"),
+        },
+        scan={"shape": [80, 100], "step": [1.0, 0.5], "units": "nm"},
+    )
+    arrays = {"height": height, "line": line.astype(np.int32), "scan": scan.astype(np.int32),
+              "y": line * 1.0}  # fmt: skip
+    return stream, batch("scan", first, arrays, 1.0)
+
+
 def log() -> tuple[daq.Stream, daq.Batch]:
     stream = daq.Stream(
         "run.log",
@@ -174,7 +196,7 @@ def happenings_of(*pairs):
     return found
 
 
-EVERY_KIND = (camera, sums, correlation, moduli, volume, lines, log)
+EVERY_KIND = (camera, sums, correlation, moduli, volume, lines, rows, log)
 
 
 @pytest.fixture(scope="session")

@@ -60,5 +60,7 @@ def test_scan_axes_are_in_nm_where_the_step_is_known():
     stream = daq.Stream("s", fields, scan={"shape": [3, 4], "step": [1.0, 2.0]})
     assert axes.scan_axis(stream, -2, 3).coordinates[1] == 1
     assert axes.scan_axis(stream, -1, 4).coordinates[1] == 2
+    stream = daq.Stream("s", fields, scan={"shape": [3, 4], "step": [1, 2], "units": "um"})
+    assert axes.scan_axis(stream, -2, 3).label == "y (um)"
     stream = daq.Stream("s", fields, scan={"shape": [3, 4]})
     assert axes.scan_axis(stream, -2, 3).label == "y (positions)"

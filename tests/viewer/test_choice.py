@@ -45,6 +45,53 @@ def test_kind_by_shape(shape, scan, axes, kind):
     assert kinds(stream) == {"value": kind}
 
 
+NM = [{"name": "x", "units": "nm", "offset": 0.0, "step": 0.5}]
+ANGLE = [{"name": "angle", "units": "1/nm", "offset": 0.0, "step": 0.5}]
+
+
+@pytest.mark.parametrize(
+    ("numbered", "axis", "kinds_of_fields"),
+    [
+        (True, None, ("map", "trace", "profile")),
+        (False, NM, ("map", "trace", "profile")),
+        # one value for each column by chance: a profile at each position
+        (False, None, ("profile", "map", "profile")),
+        (False, ANGLE, ("profile", "map", "profile")),
+    ],
+)
+def test_a_record_may_be_a_whole_row_of_the_scan(numbered, axis, kinds_of_fields):
+    fields = {
+        "height": daq.Field("<f4", (60,), "nm"),
+        "temperature": daq.Field("<f8", (), "K"),
+        "classes": daq.Field("<f4", (3,)),
+    }
+    if numbered:
+        fields |= {"line": daq.Field("<i4"), "scan": daq.Field("<i4")}
+    axes = {} if axis is None else {"height": axis}
+    stream = daq.Stream("afm", fields, axes, scan={"shape": [40, 60]})
+    assert choice.records_are_rows(stream) == (kinds_of_fields[0] == "map")
+    assert tuple(kinds(stream)[n] for n in ("height", "temperature", "classes")) == kinds_of_fields
+
+
+def test_of_rows_the_channels_are_drawn_and_not_their_numbers():
+    fields = {name: daq.Field("<f4", (60,), "nm") for name in ("height", "amplitude")}
+    fields |= {name: daq.Field("<i4") for name in ("line", "scan", "place")}
+    fields |= {"y": daq.Field("<f8", (), "nm"), "temperature": daq.Field("<f8", (), "K")}
+    stream = daq.Stream("afm", fields, scan={"shape": [40, 60], "step": [1.0, 0.5]})
+    shown, hidden = choice.arrange([(stream, choice.panels_for(stream))])
+    assert [(spec.kind, spec.fields) for spec in shown] == [
+        ("map", ("height",)), ("map", ("amplitude",)), ("trace", ("temperature",)),
+    ]  # fmt: skip
+    assert {spec.fields for spec in hidden} == {("line", "scan", "place"), ("y",)}
+
+
+def test_resonance_curves_of_each_pixel_make_rows_too():
+    fields = {"response": daq.Field("<f4", (60, 12)), "line": daq.Field("<i4")}
+    stream = daq.Stream("afm", fields, scan={"shape": [40, 60]})
+    assert kinds(stream)["response"] == "image"
+    assert kinds(stream)["line"] == "trace"
+
+
 def test_like_units_together_and_errors_with_their_field():
     fields = {
         name: daq.Field("<f8", (), units)
@@ -80,6 +127,14 @@ def test_text_is_a_log_and_hides_behind_numbers():
     assert [spec.kind for spec in choice.panels_for(log)] == ["text"]
     stage = daq.Stream("stage", {"state": daq.Field("|S8"), "x": daq.Field("<f8")})
     assert [spec.kind for spec in choice.panels_for(stage)] == ["trace"]
+
+
+def test_which_files_were_read_is_shown_when_asked_for():
+    fields = {"name": daq.Field("|S64"), "size": daq.Field("<i8", (), "byte")}
+    stream = daq.Stream("scans.files", fields)
+    shown, hidden = choice.arrange([(stream, choice.panels_for(stream))])
+    assert not shown
+    assert [spec.title for spec in hidden] == ["scans.files.size"]
 
 
 def test_what_a_simulator_knows_is_not_drawn():

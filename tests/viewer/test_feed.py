@@ -189,6 +189,42 @@ def test_what_was_skipped_of_small_streams_is_filled_in_from_the_file(live, fake
     assert scene.report("sums").skipped == 0
 
 
+class Both(daq.View):
+    """Draws a stream, and ``sums`` beside it."""
+
+    records = 100
+
+    @classmethod
+    def can_draw(cls, stream):
+        return stream.name == "late"
+
+    @classmethod
+    def beside(cls, stream):
+        return ["sums"]
+
+
+def test_what_came_before_a_view_beside_was_opened_is_filled_in(fake, make_batch, monkeypatch):
+    monkeypatch.setattr(LiveFeed, "STATUS_EVERY", 0.02)
+    monkeypatch.setattr(LiveFeed, "FILL_EVERY", 0.01)
+    feed, scene = LiveFeed("ipc:///tmp/fake", connect=fake), Scene([Both])
+    feed.start(scene)
+    fake.counters = {"sums": {"records": 15, "written": 15, "status": "open", "missing": 0}}
+    fake.history = lambda first, count, stride: totals(make_batch, first, count, stride)
+    fake.events.put(bus.Opened(SUMS, {"next": 0}))
+    fake.deliver(totals(make_batch, 5, 5))
+    fake.events.put(bus.Opened(SUMS.renamed("late"), {"next": 0}))
+    fake.deliver(totals(make_batch, 10, 5))
+
+    def seen():
+        with scene.lock:
+            specs = [s for s in scene.arrange()[0] if s.view is Both]
+            batches = scene.content(specs[0]).since(-1) if specs else []
+            return [b["total"].tolist() for b in batches]
+
+    until(lambda: seen() == [list(range(15))])
+    feed.close()
+
+
 def test_history_that_is_gone_is_asked_for_once(live, fake, make_batch):
     fake.counters = {"sums": {"records": 25, "written": 25, "status": "open", "missing": 0}}
     fake.events.put(bus.Opened(SUMS, {"next": 10}))
@@ -329,6 +365,24 @@ def test_a_run_is_read_whole_but_for_large_fields(make_batch, tmp_path, monkeypa
         assert specs["sums.total"].curves(0)[0].y[-1] == 1499
     feed.close()
     assert reader.closed_file
+
+
+def test_rows_of_a_picture_are_never_thinned(make_batch, tmp_path, monkeypatch):
+    monkeypatch.setattr(feeds, "SMALL", 16)
+    monkeypatch.setattr(feeds, "CHUNK_BYTES", 300)
+    reader = FakeRun(make_batch)
+    fields = {"height": daq.Field("<f4", (5,), "nm"), "line": daq.Field("<i4")}
+    reader.streams = {"afm": daq.Stream("afm", fields, scan={"shape": [40, 5]})}
+    reader.counts, reader.ends = {"afm": 40}, {"afm": (40, "complete", "")}
+    monkeypatch.setattr(feeds, "MAX_READ", reader.streams["afm"].record_bytes * 30)
+    feed, scene = RunFeed(tmp_path, open_reader=lambda path: reader), Scene()
+    feed.start(scene)
+    assert feed.settle(10)
+    feed.close()
+    (spec,) = scene.arrange()[0]
+    rows = scene.content(spec).picture().values[:, 0]
+    assert np.isnan(rows[:11]).all()
+    assert rows[11:].tolist() == list(range(11, 40))
 
 
 def test_long_runs_are_read_thinly(make_batch, tmp_path, monkeypatch):

@@ -169,6 +169,31 @@ def test_marks_lie_over_the_picture(figure):
     assert width == pytest.approx(height, rel=1e-6)
 
 
+def test_pictures_side_by_side(figure):
+    left = figure.picture()
+    right = figure.picture(left)
+    below = figure.picture()
+    for area in (left, right, below):
+        area.frame(("x (nm)", 0, 40), ("y (nm)", 0, 20), upwards=True)
+        area.show(np.arange(800.0).reshape(20, 40))
+        area.scale_bar("nm")
+    paint(figure)
+    places = [area.widget.geometry() for area in (left, right, below)]
+    assert places[0].top() == places[1].top() < places[2].top()
+    assert places[0].right() < places[1].left()
+    assert abs(places[0].width() - places[1].width()) <= 1
+    # row 0 is at the bottom, and the scale bar too
+    box = left.plot.vb
+    assert (
+        box.mapViewToScene(QtCore.QPointF(1, 1)).y() > box.mapViewToScene(QtCore.QPointF(1, 9)).y()
+    )
+    assert float(left._items["scale bar"][0].yData[0]) < 2
+    left.scanned(7.0)
+    assert float(left._items["scanned"][0].yData[0]) == 7.0
+    left.scanned(None)
+    assert left._items["scanned"] == []
+
+
 def test_no_scale_bar_without_units(figure):
     area = figure.picture()
     stream = daq.Stream("s", {"v": daq.Field("<f8", (30, 40))})
@@ -204,6 +229,7 @@ def test_ticks_of_nonsense():
     """Called while Qt paints, where an exception ends the process."""
     for low, high in ((np.nan, 1), (0, np.inf), (-1e9, 1e9), (2, 1)):
         assert decade_ticks(low, high) == []
+    assert len(decade_ticks(0.0, 2.3e-16, 5)) == 1
 
 
 @given(st.floats(1e-6, 1e6))
@@ -233,3 +259,20 @@ def test_the_legend_of_a_narrow_panel_is_whole(application, make_batch):
     assert names["field_0"] in legend.toolTip()
     made.close()
     made.deleteLater()
+
+
+@pytest.mark.parametrize("high", [0.004, 96.0, 40_000.0])
+def test_numbers_below_a_small_picture_stand_apart(figure, high):
+    area = figure.picture()
+    area.frame(("x (nm)", 0, high), ("y (nm)", 0, high))
+    area.show(np.arange(16.0).reshape(4, 4))
+    paint(figure)
+    axis = area.plot.getAxis("bottom")
+    for size in (60.0, 110.0):
+        ((step, places),) = axis.tickValues(0.0, high, size)
+        assert 1 <= len(places) <= 1 + size / 14
+        assert all(0 <= place <= high for place in places)
+        assert float(f"{step:.0e}") == pytest.approx(step)
+    for nonsense in ((0.0, np.inf), (np.nan, 1.0), (1.0, 1.0)):
+        assert axis.tickValues(*nonsense, 50.0) == []
+    assert axis.tickValues(0.0, 96.0, 0.0)

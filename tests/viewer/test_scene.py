@@ -16,7 +16,7 @@ def test_every_kind_is_absorbed(every_kind):
         scene.absorb(batch)
     shown, hidden = scene.arrange()
     assert {spec.kind for spec in shown} == {"map", "profile", "image", "trace", "stack", "text"}
-    assert not hidden
+    assert {spec.title for spec in hidden} == {"scan: line, scan", "scan.y"}
     assert all(scene.content(spec).version == 1 for spec in shown)
     assert scene.drawn()
 
@@ -204,3 +204,34 @@ def test_loss_is_said():
     assert scene.loss() == "lossless"
     scene.known("s", 10, source_gone=False, missing=3)
     assert scene.loss() == "3 records LOST"
+
+
+def test_rows_are_put_where_they_say(every_kind, make_batch):
+    stream, batch = next(pair for pair in every_kind if pair[0].name == "scan")
+    scene = Scene()
+    scene.opened(stream)
+    valid = np.ones(batch.count, bool)
+    valid[120:] = False  # lost: they would lie in row 0, where nothing has been scanned
+    batch.valid = valid
+    scene.absorb(batch)
+    (spec,) = scene.arrange()[0]
+    content = scene.content(spec)
+    picture = content.picture()
+    assert content.note() == "scan 1, row 40, 50%"
+    assert (picture.upwards, picture.scanned) == (True, 40.0)
+    assert np.isnan(picture.values[:40]).all()
+    assert (picture.values[40:, 0] == np.arange(40, 80)).all()
+    assert (picture.values[40:, 50:] == 100).all()
+    assert (picture.x.edges, picture.y.edges) == ((-0.25, 49.75), (-0.5, 79.5))
+    assert picture.square
+
+
+def test_a_whole_picture_has_no_row_that_is_being_scanned(every_kind, make_batch):
+    stream, batch = next(pair for pair in every_kind if pair[0].name == "scan")
+    scene = Scene()
+    scene.opened(stream)
+    scene.absorb(batch.slice(0, 80))
+    (spec,) = scene.arrange()[0]
+    assert scene.content(spec).picture().scanned is None
+    scene.absorb(batch.slice(80, 81))
+    assert scene.content(spec).picture().scanned == 79.0

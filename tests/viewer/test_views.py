@@ -135,6 +135,34 @@ class Aside(Draws):
     wanted = "b"
 
 
+class Wide(Draws):
+    wide = 3
+    rank = 1
+    wanted = "c"
+
+
+def test_a_wide_panel_counts_as_several():
+    streams = [daq.Stream(n, {"v": daq.Field("<f8")}, attributes={"process": {}}) for n in "abcd"]
+    panels = [(s, choice.panels_for(s, [Wide])) for s in streams]
+    shown, hidden = choice.arrange(panels, limit=5)
+    assert [(spec.stream, spec.wide) for spec in shown] == [("c", 3), ("a", 1), ("b", 1)]
+    assert [spec.stream for spec in hidden] == ["d"]
+    assert [spec.stream for spec in choice.arrange(panels, limit=2)[0]] == ["c"]
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(1, 12))
+def test_records_that_follow_one_another_are_appended(counts, limit):
+    newest, given_before, first = NewestRecords(STREAM, limit), [], 0
+    for count in counts:
+        add(newest, records(first, count))
+        first += count
+        given_before.append((newest.batch, newest.batch.indices))
+        assert newest.batch.count == min(limit, first)
+    for batch, indices in given_before:  # what was given stays
+        assert (batch.indices == indices).all()
+        check(batch)
+
+
 def test_views_say_where_they_stand():
     result = {"process": {}}
     streams = [

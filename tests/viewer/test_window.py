@@ -99,7 +99,7 @@ def test_every_kind_of_panel_shows_its_data(shown, every_kind):
         scene.absorb(batch)
     draw(made)
     draw(made)
-    assert len(made.panels()) == 9
+    assert len(made.panels()) == 10
     for panel in made.panels():
         changed = (picture_of(panel) != empty[panel.spec.key]).any(axis=2).mean()
         assert changed > 0.01, panel.spec.title
@@ -178,6 +178,27 @@ def test_rows_lie_from_top_to_bottom(shown, make_batch):
     made = shown(scene, (500, 500))
     rows = picture_of(made.panels()[0])[60:, 150:300].astype(int).sum(axis=(1, 2))
     assert rows.argmax() < len(rows) / 2
+
+
+def test_rows_that_say_where_they_belong_go_upwards(shown, every_kind):
+    stream, batch = next(pair for pair in every_kind if pair[0].name == "scan")
+    scene = Scene()
+    scene.opened(stream)
+    scene.absorb(batch.slice(0, 120))
+    made = shown(scene, (500, 500))
+    draw(made)
+    (panel,) = made.panels()
+    area = panel._area
+    lowest, highest = (area.plot.vb.mapViewToScene(QtCore.QPointF(10.0, y)).y() for y in (0, 79))
+    assert lowest > highest
+    # true in shape although pixels are not square, and the row that is scanned is marked
+    across, down = area.plot.vb.viewPixelSize()
+    assert across == pytest.approx(down, rel=1e-6)
+    (mark,) = {float(item.yData[0]) for item in area._items["scanned"]}
+    assert mark == 40.0
+    scene.absorb(batch.slice(0, 80))
+    assert area.image.image.shape == (80, 100)
+    assert np.isnan(area.image.image[:40]).all()
 
 
 def test_states_are_said_in_the_panels(shown, make_batch):

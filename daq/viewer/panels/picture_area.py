@@ -17,6 +17,12 @@ from daq.viewer.theme import Theme, colour_map
 
 BAR_WIDTH = 12
 
+TICK_ROOM = 160.0
+"""Pixels that a picture is wide at least for as many numbers below it as pyqtgraph likes."""
+
+DIGIT, BETWEEN = 6.0, 8.0
+"""Pixels that a digit below a picture takes, and from one number to the next."""
+
 MOST_FITS = 20
 """How often a picture is fitted into a panel of one size: wider tick labels make it narrower, and a
 narrower one may have shorter labels, which would go on for ever."""
@@ -65,6 +71,7 @@ class PictureArea(QtCore.QObject):
         self.bar.setImageItem(self.image, insert_in=self.plot)
         self.bar.axis.setWidth(None)
         plot.style_axis(self.bar.axis, colours)
+        _leave_room(self.plot.getAxis("bottom"))
         self._labels = plot.AxisLabels(self.plot.vb, colours, self)
         self._map: str | None = "viridis"
         self._rect: QtCore.QRectF | None = None
@@ -181,13 +188,19 @@ class PictureArea(QtCore.QObject):
         *,
         width: float = 1.2,
         dashed: bool = False,
+        edge: bool = True,
     ) -> None:
-        """Draw a line with a dark edge, in the coordinates of the axes; it does not change the range."""
+        """Draw a line with a dark edge, in the coordinates of the axes; broken where there is NaN.
+
+        It does not change the range.
+        """
         style = QtCore.Qt.PenStyle.DashLine if dashed else QtCore.Qt.PenStyle.SolidLine
         places = np.asarray(x, np.float64), np.asarray(y, np.float64)
-        edge = pg.mkPen(0, 0, 0, 170, width=width + 2)
-        pens = (edge, pg.mkPen(colour, width=width, style=style))
-        items = [pg.PlotCurveItem(*places, pen=pen, antialias=True) for pen in pens]
+        dark = [pg.mkPen(0, 0, 0, 170, width=width + 2)] if edge else []
+        pens = (*dark, pg.mkPen(colour, width=width, style=style))
+        items = [
+            pg.PlotCurveItem(*places, pen=pen, antialias=True, connect="finite") for pen in pens
+        ]
         self._replace(name, items, LINES)
 
     def scanned(self, y: float | None) -> None:
@@ -291,6 +304,31 @@ class PictureArea(QtCore.QObject):
 
     def _zoomed(self, *_: object) -> None:
         self._whole = False
+
+
+def _leave_room(axis: Any) -> None:
+    """Keep the numbers below a small picture from running into each other.
+
+    Called while Qt paints, where an exception ends the process: it raises none.
+    """
+    usual = axis.tickValues
+
+    def values(low: float, high: float, size: float) -> Any:
+        if not 0 < high - low < 1e300:
+            return []
+        if size >= TICK_ROOM:
+            return usual(low, high, size)
+        step = round_length((high - low) / 20)
+        while True:
+            decimals = max(0, -int(np.floor(np.log10(step))))
+            widest = max(len(f"{end:.{decimals}f}") for end in (low, high))
+            if step * size >= (DIGIT * widest + BETWEEN) * (high - low) or step > high - low:
+                break
+            step = round_length(2.6 * step)
+        numbers = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step + 0.0
+        return [(step, numbers.tolist())]
+
+    axis.tickValues = values
 
 
 def round_length(longest: float) -> float:

@@ -75,7 +75,8 @@ class StructureFunction(daq.View):
         self._plot.points("P", self._lag, P, np.nan_to_num(errors), self._colours[0], size=4)
         known = np.isfinite(P)
         if known.any():
-            self._plot.range((0.0, float(self._lag[-1])), (0.0, 1.1 * float(P[known].max())))
+            top = float((P + np.nan_to_num(errors))[known].max())
+            self._plot.range((0.0, float(self._lag[-1])), (0.0, 1.05 * top))
 
     def _fit(self, batch: daq.Batch, at: int) -> None:
         curve = batch["curve"][at]
@@ -174,7 +175,8 @@ class Lengths(daq.View):
     def update(self, batch: daq.Batch) -> None:
         """Draw the newest mean of each annealing, or all images where nothing was annealed."""
         if "curve" in batch.raw:
-            for i in np.flatnonzero(batch.valid & (batch["final"] > 0)).tolist():
+            used = batch.valid & (batch["final"] > 0) & (batch["flag"] == 0)  # as the mean has it
+            for i in np.flatnonzero(used).tolist():
                 self._images[int(batch["scan"][i])] = (
                     float(batch["correlation_length"][i]),
                     float(batch["correlation_length_errors"][i]),
@@ -194,6 +196,8 @@ class Lengths(daq.View):
             self._draw_images()
 
     def _draw_annealing(self) -> None:
+        for name in ("images", "mean"):
+            self._plot.drop(name)
         key, texts = [], []
         quenched = self._groups.get((0.0, 0.0))
         annealed = {k: g for k, g in self._groups.items() if k[1] > 0}
@@ -240,10 +244,9 @@ class Lengths(daq.View):
             mean, places = group["correlation_length"], int(group["places"])
             self._plot.level("mean", mean)
             sd = group["correlation_length_sd"]
-            said = f"mean of {places} places {number(mean)} nm"
-            self._figure.say(
-                *shorter([said, f"they differ by {number(sd, 2)} nm" if np.isfinite(sd) else ""])
-            )
+            of = "of the only place" if places == 1 else f"mean of {places} places"
+            apart = f"they differ by {number(sd, 2)} nm" if np.isfinite(sd) else ""
+            self._figure.say(*shorter([f"\u03be {of} {number(mean)} nm", apart]))
 
 
 def spread_of(group: Mapping[str, float]) -> float:
@@ -255,7 +258,7 @@ def spread_of(group: Mapping[str, float]) -> float:
 class Shrinkage(daq.View):
     """(xi/xi_0)^3 against annealing time with the KWW fit of each temperature (Zhu2016)."""
 
-    name = "volume of the domains"
+    name = "shrinkage"
     rank = 15
     records = MANY
 
@@ -324,6 +327,37 @@ class Shrinkage(daq.View):
         self._figure.say(*shorter(texts))
 
 
+class Shrinking(daq.View):
+    """The stretching exponent and relaxation time of each annealing temperature."""
+
+    name = "KWW fits"
+    rank = 81
+    aside = True
+    records = MANY
+
+    @classmethod
+    def can_draw(cls, stream: daq.Stream) -> bool:
+        """Tell whether these are fits to xi^3."""
+        return {"quenched", "ln_tau", "b", "stage"} <= set(stream.fields)
+
+    def widget(self, stream: daq.Stream) -> Any:
+        """Return the plots."""
+        self._figure = self.figure()
+        self._tau = self._figure.plot((), ("ln(\u03c4/s)",))
+        self._b = self._figure.plot(
+            ("annealing temperature (K)", "T (K)"), ("exponent b", "b"), above=self._tau
+        )
+        return self._figure
+
+    def update(self, batch: daq.Batch) -> None:
+        """Draw the newest fit of each temperature."""
+        latest = {int(batch["stage"][i]): int(i) for i in np.flatnonzero(batch.valid)}
+        at = list(latest.values())
+        for plot, name in ((self._tau, "ln_tau"), (self._b, "b")):
+            errors = np.nan_to_num(batch[f"{name}_errors"][at])
+            plot.points(name, batch["annealing_temperature"][at], batch[name][at], errors, size=7)
+
+
 def known_or(kelvin: float, unknown: float = -1.0) -> float:
     """Return a temperature; ``unknown``, which is like itself, for NaN."""
     return kelvin if np.isfinite(kelvin) else unknown
@@ -334,4 +368,10 @@ def kelvins(temperature: float) -> str:
     return f"{temperature:g} K" if temperature > 0 else "annealed"
 
 
-VIEWS: Sequence[type[daq.View]] = (StructureFunction, Shrinkage, Lengths, FitProgress)
+VIEWS: Sequence[type[daq.View]] = (
+    StructureFunction,
+    Shrinkage,
+    Lengths,
+    FitProgress,
+    Shrinking,
+)

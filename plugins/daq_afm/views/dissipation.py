@@ -186,7 +186,8 @@ class RegionSizes(daq.View):
             [
                 (self._colours[0], "N(\u2265R)"), (self._colours[1], "Gaussian"),
                 (self._colours[2], "power law"),
-            ]
+            ],
+            [(self._colours[1], "Gaussian"), (self._colours[2], "power")],
         )  # fmt: skip
         return figure
 

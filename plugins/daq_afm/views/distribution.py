@@ -157,7 +157,7 @@ class DissipatedEnergy(Distribution):
 class FrequencyDistribution(Distribution):
     """The distribution of the contact resonance, and the profile along a line."""
 
-    name = "spread of the frequency"
+    name = "spread"
     rank = 11
     quantity = "contact resonance"
     short = "f"
@@ -199,7 +199,7 @@ class FrequencyDistribution(Distribution):
 class HeightPhase(daq.View):
     """Is one channel a picture of the other? Their correlation over the looks, with its error."""
 
-    name = "correlation of channels"
+    name = "correlation"
     rank = 28
     records = MANY
 
@@ -236,7 +236,11 @@ class HeightPhase(daq.View):
                     f"{name} {final}", x[use] + shift, value[use], errors[use] if final else None,
                     self._colours[n], size=size,
                 )  # fmt: skip
-        known = np.abs(np.concatenate([batch["spearman"], batch["pearson"]]))
+        # a few rows correlate by chance: whole images set the range, where there are any
+        use = batch.valid & (batch["final"] > 0)
+        use = use if use.any() else batch.valid
+        known = np.abs([batch[n][use] for n in ("spearman", "pearson")])
+        known += np.abs(np.nan_to_num([batch[f"{n}_errors"][use] for n in ("spearman", "pearson")]))
         known = known[np.isfinite(known)]
         reach = max(0.15, 1.2 * float(known.max())) if known.size else 1.0
         self._plot.range(None, (-min(reach, 1.0), min(reach, 1.0)))

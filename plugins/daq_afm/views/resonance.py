@@ -22,7 +22,7 @@ NO_CLASS: Final = 255
 class FrequencyMap(daq.View):
     """The map of the contact resonance, line by line, with the line of the profile."""
 
-    name = "contact resonance"
+    name = "frequency"
     rank = 10
     records = LINES
 
@@ -91,7 +91,7 @@ class FrequencyMap(daq.View):
 class ResonanceLength(daq.View):
     """The structure function of the frequency, its fit, and the characteristic length."""
 
-    name = "characteristic length"
+    name = "length"
     rank = 12
     records = 1
 
@@ -197,7 +197,7 @@ class ModulusClasses(daq.View):
         units = f" {self._units}" if self._units else ""
         named = NAMES if len(centres) == 3 else [f"class {n + 1}" for n in range(len(centres))]
         areas = [percent(float(share)) for share in fractions]
-        values = [f"{number(float(centre))}{units}" for centre in centres]
+        values = [f"{centre}{units}" for centre in distinct(centres)]
         pairs = [f"{value}: {area}" for value, area in zip(values, areas, strict=True)]
         whole = [f"{name} {pair}" for name, pair in zip(named, pairs, strict=True)]
         versions = [list(zip(colours, words, strict=True)) for words in (whole, pairs, areas)]
@@ -254,6 +254,16 @@ def parts_of(stream: daq.Stream) -> list[str]:
         if all(len(getattr(stream.fields.get(name), "shape", ())) == 2 for name in names):
             return names
     return []
+
+
+def distinct(values: npt.NDArray[np.float64]) -> list[str]:
+    """Return numbers in order with as many digits as tell them apart, three significant at least."""
+    least = [float(np.abs(v)) / 10 for v in values if v]
+    apart = [*(float(d) for d in np.abs(np.diff(values)) if d > 0), *least, 1.0]
+    if not np.isfinite(apart).all():
+        return [number(float(value)) for value in values]
+    decimals = max(0, 1 - int(np.floor(np.log10(min(apart)))))
+    return [f"{value:.{min(decimals, 9)}f}".replace("-", "\u2212") for value in values.tolist()]
 
 
 def colours_of(count: int) -> list[str]:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 import daq
-from daq_afm.levelling import level
 from daq_afm.phase_histogram import fit_gaussian
 from daq_afm.views.line_image import LINES, LineImages, ScanFrame, channels_of, is_line_stream
 from daq_afm.views.wording import joined, percent, shorter, where
@@ -23,6 +22,8 @@ COLOURS: Final = {
 BINS: Final = 128
 SPREAD: Final = 3.0
 """Standard deviations on either side of the Gaussian that the colours of a phase cover (Zhu2016)."""
+MOST_OUTSIDE: Final = 0.1
+"""Part of the pixels beyond those colours from which the Gaussian is not that of the image."""
 REFRESHED: Final = 1 / 16
 """Part of an image after which colour ranges are computed anew."""
 
@@ -30,13 +31,13 @@ REFRESHED: Final = 1 / 16
 class Channels(daq.View):
     """Some channels of a stream of scan lines, the newest scan, with the line that is scanned marked.
 
-    Heights that were not levelled are drawn without the line through each row, and say so. The
-    colours of a phase follow from the Gaussian of its histogram, those of others from percentiles.
+    Heights that were not levelled are drawn without tilt and offsets of rows, and say so: for the
+    eye alone, no number rests on it. The colours of a phase follow from the Gaussian of its histogram
+    where that describes it, those of others from percentiles.
     """
 
     records = LINES
     most: ClassVar[int] = 3
-    levelled: ClassVar[bool] = False
 
     @classmethod
     def drawn(cls, stream: daq.Stream) -> list[str]:
@@ -58,6 +59,10 @@ class Channels(daq.View):
             name: name.removesuffix("_retrace") == "height" and known.get(name) in (None, "none")
             for name in self._names
         }
+        self._levelling = ["height drawn without tilt and medians of rows"]
+        if not any(self._flatten.values()):
+            done_to = [known[name] for name in self._names if known.get(name) not in (None, "none")]
+            self._levelling = [f"levelled: {method}" for method in done_to[:1]]
         self._areas: list[Any] = []
         for name in self._names:
             area = figure.picture(*self._areas[:1])
@@ -84,26 +89,20 @@ class Channels(daq.View):
         for name, area in zip(self._names, self._areas, strict=True):
             image = images.image(name)
             assert image is not None
-            values = self._flat(image) if self._flatten[name] else image
+            values = flattened(image) if self._flatten[name] else image
             if anew:
                 self._levels[name] = colour_range(values, name)
             area.show(values, levels=self._levels[name], percentiles=(0.5, 99.5))
             area.scanned(scanned)
         at = int(np.flatnonzero(batch.valid)[-1])
         state = "" if done == 1 else f"row {images.row} \u00b7 {percent(done)}"
-        self._figure.say(*shorter([*where(batch, at), state]), f"scan {images.scan}")
-
-    def _flat(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        rows = np.flatnonzero(self._images.came)
-        flat = np.full_like(image, np.nan)
-        flat[rows] = level(image[rows].astype(np.float64), "linear")
-        return flat
+        self._figure.say(*shorter([*where(batch, at), state, *self._levelling]))
 
     def _labels(self, name: str, method: Any) -> tuple[str, ...]:
         field = self._fields[name]
         units = f" ({field.units})" if field.units and field.units != "1" else ""
         words = name.replace("_", " ")
-        said = "line of each row off" if self._flatten[name] else ""
+        said = "tilt and row medians off" if self._flatten[name] else ""
         if method not in (None, "none"):
             said = f"levelled: {method}"
         return (f"{joined(words, said)}{units}", f"{words}{units}", field.units or words)
@@ -120,6 +119,18 @@ class ThreeChannels(Channels):
     def can_draw(cls, stream: daq.Stream) -> bool:
         """Tell whether these are lines as an instrument gives them, with three channels or more."""
         return is_raw(stream) and len(cls.drawn(stream)) == 3
+
+
+class ResonanceChannels(ThreeChannels):
+    """Three channels in contact: what is made of them stands before them."""
+
+    name = "scan in contact"
+    rank = 45
+
+    @classmethod
+    def can_draw(cls, stream: daq.Stream) -> bool:
+        """Tell whether one of them is the contact resonance."""
+        return super().can_draw(stream) and "frequency" in cls.drawn(stream)
 
 
 class TwoChannels(Channels):
@@ -171,6 +182,21 @@ def is_raw(stream: daq.Stream) -> bool:
     return "process" not in stream.attributes and is_line_stream(stream)
 
 
+def flattened(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return heights [row, column] without tilt along x and the median of each row; NaN stays.
+
+    The tilt is the median difference of neighbours: steps and particles do not turn it.
+    """
+    steps = np.diff(image, axis=1)
+    steps = steps[np.isfinite(steps)]
+    tilt = float(np.median(steps)) if steps.size else 0.0
+    level = image - np.float32(tilt) * np.arange(image.shape[1], dtype=np.float32)
+    rows = np.flatnonzero(np.isfinite(level).any(axis=1))
+    if len(rows):
+        level[rows] -= np.nanmedian(level[rows], axis=1)[:, np.newaxis]
+    return level
+
+
 def colour_range(values: npt.NDArray[np.floating[Any]], channel: str) -> tuple[float, float] | None:
     """Return the ends of the colours of a channel, None where percentiles say them."""
     if channel.removesuffix("_retrace") != "phase":
@@ -185,7 +211,15 @@ def colour_range(values: npt.NDArray[np.floating[Any]], channel: str) -> tuple[f
     _, centre, width = fit_gaussian((edges[1:] + edges[:-1]) / 2, counts.astype(np.int64))
     if not np.isfinite(width):
         return None
-    return float(centre - SPREAD * width), float(centre + SPREAD * width)
+    ends = float(centre - SPREAD * width), float(centre + SPREAD * width)
+    outside = np.count_nonzero((good < ends[0]) | (good > ends[1])) / good.size
+    return ends if outside <= MOST_OUTSIDE else None
 
 
-VIEWS: Sequence[type[daq.View]] = (ThreeChannels, TwoChannels, OneChannel, Levelled)
+VIEWS: Sequence[type[daq.View]] = (
+    ResonanceChannels,
+    ThreeChannels,
+    TwoChannels,
+    OneChannel,
+    Levelled,
+)

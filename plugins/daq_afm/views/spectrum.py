@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 import daq
-from daq_afm.views.wording import newest, number, shorter, where, with_error
+from daq_afm.views.wording import newest, number, percent, shorter, where, with_error
 
 SHOWN: Final = 1.2
 """How far the picture goes beyond the shortest waves that count."""
@@ -85,8 +85,12 @@ class Spectrum(daq.View):
             texts.append(f"{words}: {order} ({', '.join(t for t in (chance, said) if t)})")
         if not texts:
             share = float(batch["measured"][at])
-            texts = [f"no order: {share:.0%} of the pixels are measured, 90 % needed"]
-        # without errors where there is little room
+            part = percent(share)
+            self._figure.say(
+                f"no order: {part} of the pixels are measured, 90\u2009% needed",
+                f"no order: {part} measured", "no order",
+            )  # fmt: skip
+            return
         self._figure.say(*shorter([*texts, *where(batch, at)]))
 
     def _lobes(self, name: str, axis: float, fold: int) -> None:

@@ -12,7 +12,7 @@ passing number ``at`` of its phase in one life of its process, and kills within 
 and system calls as well. ``whom`` is ``self``, ``supervisor`` (and nobody else) or ``all``.
 ``claims`` collects what the recorder reported ``durable``, ``delay`` is the first delay before a
 restart, ``free`` a file with the bytes that the disk seems to have left, and ``rings`` collects the
-names of the rings that the bus makes.
+names of the rings that the bus makes. Of the installed plugins only the simulators are there.
 """
 
 from __future__ import annotations
@@ -230,12 +230,31 @@ def pretend_free(path):
     os.statvfs = statvfs
 
 
+def leave_out_plugins():
+    """Let no installed plugin be found but the simulators.
+
+    A test starts some ten processes, most of them would import every analysis of ours.
+    """
+    from importlib import metadata
+
+    plain = metadata.entry_points
+
+    def entry_points(**chosen):
+        found = plain(**chosen)
+        if chosen.get("group") != "daq":
+            return found
+        return metadata.EntryPoints(entry for entry in found if entry.name == "daq_simulators")
+
+    metadata.entry_points = entry_points
+
+
 def main():
     faults = json.loads(os.environ.get("GLASSWATCH_TEST_FAULTS") or "{}")
     arguments = list(getattr(sys, "orig_argv", ()))
     module = arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
     if not faults or not module.startswith("daq"):
         return
+    leave_out_plugins()
     if module == "daq" and "delay" in faults:
         from daq.runtime import children
 
