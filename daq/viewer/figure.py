@@ -227,7 +227,8 @@ class PlotArea(QtCore.QObject):
                 brush=pg.mkBrush(fill),
             )
         ]  # fmt: skip
-        if errors is not None:
+        # bars of no points would draw the axes to zero
+        if errors is not None and good.any():
             down, up = errors if isinstance(errors, tuple) else (errors, errors)
             low, high = self._drawn(x, y - np.abs(down))[1], self._drawn(x, y + np.abs(up))[1]
             good &= np.isfinite(high)

@@ -55,6 +55,8 @@ class TableReader(TextExport):
         for line in lines:
             fields = [field for field in _split(line, _separator(line)) if field.strip()]
             found = [f for f in fields if Column.labelled(f).name.lower() in names]
+            if _of_indents(fields, found):
+                return False
             if len(fields) > 1 and found:
                 return True
         return False
@@ -140,6 +142,17 @@ def _split(line: str, separator: str) -> list[str]:
     import csv
 
     return next(csv.reader([line], delimiter=sign))
+
+
+def _of_indents(fields: list[str], found: list[str]) -> bool:
+    """Tell whether a line names load, depth and nothing known but time: they have a reader of their own."""
+    names = {re.split(r"[(\[]", field)[0].strip(' "').lower() for field in fields}
+    known = {Column.labelled(field).name.lower() for field in found}
+    return (
+        known <= {*KNOWN["time"].names, *KNOWN["segment"].names}
+        and bool(names & {"load", "force"})
+        and bool(names & {"depth", "displacement"})
+    )
 
 
 def _is_row(fields: list[str]) -> bool:

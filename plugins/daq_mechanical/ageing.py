@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 import daq
-from daq_mechanical.moduli import Floats, ModuliConfig, ModulusReader
+from daq_mechanical.doubt_log import DoubtLog
+from daq_mechanical.moduli import Floats, ModuliConfig, ModulusReader, doubts_of
 from daq_mechanical.stress_relaxation import fit_decay, flag_of, seen_part
 from daq_mechanical.time_steps import Step, record, single
 from daq_relaxation.kww_fit import MASKED
@@ -153,6 +154,7 @@ class Ageing(daq.Analysis):
         self._began: dict[int, int] = {}
         self._series: dict[tuple[int, int, float], Step] = {}
         self._first: LossPeak | None = None
+        self._doubts = DoubtLog(stream.name)
         plain, number = daq.Field("<f8"), daq.Field("<i4")
         kelvin = daq.Field("<f8", (), "K", "temperature")
         ln_s = daq.Field("<f8", (), "", "ln of tau in s")
@@ -275,7 +277,8 @@ class Ageing(daq.Analysis):
         run, self._run = self._run, []
         if len({row[1] for row in run}) < 4:
             return
-        T, f, loss, _, age, _ = (np.array(column) for column in zip(*run, strict=True))
+        T, f, loss, tan, age, _ = (np.array(column) for column in zip(*run, strict=True))
+        self._doubts.warn(doubts_of(f, loss / tan, loss), f"sweep at {np.mean(T):.1f} K")
         peak = fit_peak(2 * np.pi * f, loss)
         e = peak.errors
         nan = math.nan

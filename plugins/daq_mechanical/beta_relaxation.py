@@ -11,6 +11,7 @@ import numpy as np
 import daq
 from daq_mechanical import loss_curve
 from daq_mechanical.beta_fit import DETERMINED, BetaFit, fit_beta, nothing
+from daq_mechanical.doubt_log import DoubtLog
 from daq_mechanical.loss_curve import (
     UNDECIDED,
     Floats,
@@ -22,7 +23,7 @@ from daq_mechanical.loss_curve import (
     peak_at,
     smooth,
 )
-from daq_mechanical.moduli import ModuliConfig, ModulusReader
+from daq_mechanical.moduli import ModuliConfig, ModulusReader, doubts_of
 from daq_mechanical.time_steps import record, single
 from daq_relaxation.arrhenius_fit import fit_arrhenius
 from daq_relaxation.laws import R
@@ -35,6 +36,8 @@ BACK: Final = 5.0
 """Kelvin by which the temperature must come back for another ramp to begin."""
 WIDER: Final = (1.0, 1.5, 2.0)
 """Windows that are tried until the rule decides, over that of the configuration."""
+ROUNDS: Final = 10
+"""Rounds of frequencies over which the change of temperature within one hardly counts."""
 LOWEST: Final = 0.55
 """Part of the temperature of the alpha peak above which a relaxation is the slow beta one."""
 
@@ -91,6 +94,7 @@ class BetaRelaxation(daq.Analysis):
         """Check the input; ValueError where it is not one of moduli."""
         self._reader = ModulusReader(single(streams, self.name), config)
         self._config = config
+        self._doubts = DoubtLog(self._reader.name)
         self._rows: list[tuple[float, float, float, float]] = []
         self._key = (-1, -1)
         self._extreme = self._direction = 0.0
@@ -177,6 +181,7 @@ class BetaRelaxation(daq.Analysis):
 
     def _looked_at(self, ended: bool) -> Iterable[daq.Batch]:
         table = np.array(self._rows)
+        self._doubts.warn(_doubts(table), f"ramp up to {table[:, 0].max():.1f} K")
         # by temperature, whichever way the ramp went; readings at one temperature in their order
         table = table[np.argsort(table[:, 0], kind="stable")]
         yield from _Ramp(table, self._config).records(self._time, self._key, ended, self._left_out)
@@ -362,6 +367,17 @@ class _Ramp:
             "temperature": rows[0], "loss": rows[1], "slope": rows[2], "slope_errors": rows[3],
             "inverse_temperature": maxima[0], "ln_tau": maxima[1],
         })  # fmt: skip
+
+
+def _doubts(table: Floats) -> int:
+    """Return what is doubtful about a ramp: see `daq_mechanical.moduli.doubts_of`."""
+    frequencies = np.unique(table[:, 1])
+    if len(frequencies) < 5 or len(table) < ROUNDS * len(frequencies):
+        # no trend yet that is one of frequency alone: their values tell of their unit
+        ones = np.ones(len(frequencies))
+        return doubts_of(frequencies, ones, ones)
+    means = np.array([table[table[:, 1] == f].mean(axis=0) for f in frequencies])
+    return doubts_of(means[:, 1], means[:, 2], means[:, 3])
 
 
 def _energy(frequency: Floats, T: Floats, errors: Floats) -> tuple[float, float]:

@@ -39,9 +39,9 @@ SEEN: Final = 0.5
 class StressRelaxation(daq.Analysis):
     """sigma(t) = dsigma exp(-(t/tau)^b) + sigma_r at each temperature (Qiao2019, 2-2 and 2-7).
 
-    Takes readings of ``temperature`` K and ``stress`` (Pa, MPa, GPa), with ``strain``, ``elapsed``
-    s, ``segment`` or ``step`` and ``sample`` where known: see `daq_mechanical.time_steps` for how
-    they become steps. A compressive stress may be negative: the sign of the first reading counts.
+    Takes readings of ``temperature`` (K, degC) and ``stress`` (Pa, MPa, GPa; N with ``area``), with
+    ``strain``, ``elapsed`` s, ``segment`` or ``step`` and ``sample`` where known: see
+    `daq_mechanical.time_steps` for how they become steps. A compressive stress may be negative: the sign of the first reading counts.
     Gives:
 
     ``fits``

@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 import daq
+from daq_mechanical.moduli import ZERO_OF
 
 Floats = npt.NDArray[np.float64]
 
 BINS: Final = 48
 """Bins to a decade of time."""
 FACTORS: Final = {"Pa": 1.0, "kPa": 1e3, "MPa": 1e6, "GPa": 1e9}
+FORCES: Final = {"mN": 1e-3, "N": 1.0, "kN": 1e3}
+STRAINS: Final = {"": 1.0, "1": 1.0, "%": 0.01}
+LENGTHS: Final = {"um": 1e-6, "mm": 1e-3, "m": 1.0}
 
 
 class StepConfig(daq.Config):
@@ -31,6 +35,12 @@ class StepConfig(daq.Config):
     )
     temperature_step: float = daq.setting(
         2.0, "K", "where segments are not told, a change by more begins a step", gt=0
+    )
+    area: float | None = daq.setting(
+        None, "m2", "cross-section: stress may be a force then, as load frames give it", gt=0
+    )
+    length: float | None = daq.setting(
+        None, "m", "gauge length: strain may be a displacement then", gt=0
     )
     least: int = daq.setting(8, "", "points before the first fit", ge=6)
 
@@ -107,7 +117,8 @@ class Steps:
     Parameters
     ----------
     stream
-        With ``temperature`` K and the field ``value`` in ``units``, ``load`` where it is there;
+        With ``temperature`` K or degC and the field ``value``, ``load`` where it is there, stresses in
+        Pa to GPa (forces with ``area``), strains as numbers or % (lengths with ``length``);
         ``elapsed`` s, else time since the first reading of the step; ``segment`` or ``step`` and
         ``sample`` where known.
     value, load
@@ -129,32 +140,41 @@ class Steps:
                     f"{self.name} has no field {field!r} with one number per record; it has "
                     f"{', '.join(sorted(set(stream.fields) - {'time'}))}"
                 )
-        if stream.fields["temperature"].units != "K":
-            raise ValueError(f"{self.name}: temperature is not in K: let the reader convert it")
+        units = stream.fields["temperature"].units
+        if units not in ZERO_OF:
+            raise ValueError(
+                f"{self.name}: temperature is in {units or 'no units'!r}, known are "
+                f"{', '.join(ZERO_OF)}"
+            )
+        self._zero = ZERO_OF[units]
         if "elapsed" in stream.fields and stream.fields["elapsed"].units != "s":
             raise ValueError(f"{self.name}: elapsed is not in s: let the reader convert it")
-        self._factor = self._known(stream, value)
-        self._load_factor = self._known(stream, load) if load in stream.fields else 1.0
+        self._stream = stream
+        self.config = config
+        for field in {value, load} & set(stream.fields):
+            self._factor(field)  # says what is wrong with its units
         self._value, self._load = value, load
         self._fields = set(stream.fields)
         self._segment = next((f for f in ("segment", "step") if f in stream.fields), None)
-        self.config = config
         self._step: Step | None = None
         self._count = 0
         self._left_out = 0
 
-    def _known(self, stream: daq.Stream, field: str) -> float:
-        units = stream.fields[field].units
-        if field == "strain":
-            known = {"": 1.0, "1": 1.0, "%": 0.01}
-        else:
-            known = FACTORS
-        if units not in known:
-            raise ValueError(
-                f"{self.name}: {field} is in {units or 'no units'!r}, known are "
-                f"{', '.join(k or 'none' for k in known)}"
-            )
-        return known[units]
+    def _factor(self, field: str) -> float:
+        """Return what makes a field a strain or a stress in Pa."""
+        units = self._stream.fields[field].units
+        known, others, by, what = STRAINS, LENGTHS, self.config.length, "length = ... (m)"
+        if field == "stress":
+            known, others, by, what = FACTORS, FORCES, self.config.area, "area = ... (m2)"
+        if units in known:
+            return known[units]
+        if units in others and by is not None:
+            return others[units] / float(by)
+        raise ValueError(
+            f"{self.name}: {field} is in {units or 'no units'!r}, known are "
+            f"{', '.join(k or 'none' for k in known)}"
+            + (f", and this with {what}" if units in others else "")
+        )
 
     def push(self, batch: daq.Batch) -> Iterator[tuple[Step, bool]]:
         """Take readings; yield (step, ended) where a fit is due."""
@@ -206,11 +226,11 @@ class Steps:
 
     def _columns(self, batch: daq.Batch) -> tuple[npt.NDArray[Any], ...]:
         count = len(batch)
-        value = self._factor * np.asarray(batch[self._value], np.float64)
-        T = np.asarray(batch["temperature"], np.float64)
+        value = self._factor(self._value) * np.asarray(batch[self._value], np.float64)
+        T = np.asarray(batch["temperature"], np.float64) + self._zero
         load = np.full(count, np.nan)
         if self._load in self._fields:
-            load = self._load_factor * np.asarray(batch[self._load], np.float64)
+            load = self._factor(self._load) * np.asarray(batch[self._load], np.float64)
         whole = np.full(count, -1)
         segment = whole if self._segment is None else np.asarray(batch[self._segment])
         sample = np.asarray(batch["sample"]) if "sample" in self._fields else whole

@@ -186,7 +186,7 @@ def test_a_step_of_one_bin_keeps_its_mean() -> None:
     ("fields", "said"),
     [
         ({"temperature": ("<f8", (), "K")}, "no field 'stress'"),
-        ({"temperature": ("<f8", (), "degC"), "stress": ("<f8", (), "Pa")}, "not in K"),
+        ({"temperature": ("<f8", (), "F"), "stress": ("<f8", (), "Pa")}, "is in 'F', known are K"),
         ({"temperature": ("<f8", (), "K"), "stress": ("<f8", (), "1/Pa")}, "known are Pa"),
     ],
 )

@@ -33,7 +33,9 @@ class BetaCurve(Plotted):
         self.begin()
         self._loss = self.drawn.plot((), ("M\u2033 / M\u2033(\u03b1)",), logarithmic="y", share=2)
         self._slope = self.drawn.plot(
-            ("temperature (K)", "T (K)"), ("d ln M\u2033/dT (1/K)", "slope (1/K)"), above=self._loss
+            ("temperature (K)", "T (K)"),
+            ("d ln M\u2033/dT (1/K)", "slope (1/K)", "1/K"),
+            above=self._loss,
         )
         self._slope.level("zero", 0.0)
         self._curve: tuple[Any, ...] | None = None
@@ -250,11 +252,11 @@ class ChiStates(Plotted):
         self.drawn.say(*shorter([
             sample_of(batch, last),
             f"\u03c7 {pair(batch, 'chi_glass', last)}",
+            f"{number(float(batch['significance'][last]))} errors from the first"
+            if np.isfinite(batch["significance"][last]) else "",
             f"not constant: \u03c7\u00b2/dof {excess:.1f}" if excess > 2 else "",
             f"rises {pair(batch, 'rise', last)} per K above T_g"
             if np.isfinite(batch["rise"][last]) else "",
-            f"{number(float(batch['significance'][last]))} errors from the first"
-            if np.isfinite(batch["significance"][last]) else "",
         ]))  # fmt: skip
 
 

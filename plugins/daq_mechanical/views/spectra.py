@@ -10,6 +10,7 @@ import numpy as np
 import daq
 from daq_mechanical.views.plotted import Plotted
 from daq_mechanical.views.wording import (
+    DOT,
     newest,
     pair,
     parts,
@@ -148,7 +149,7 @@ class Spectrum(Plotted):
             if used >= 0 and batch[f"{name}_errors"][at, used] > 0
         ]  # fmt: skip
         longest = shorter([*which, text, tau, *shape])
-        self.drawn.say(*longest[:-2], *shorter([*which, short]))
+        self.drawn.say(*longest[:-2], *(DOT.join([*which[n:], short]) for n in (0, 1)), which[1])
 
 
 class Shapes(Plotted):

@@ -10,6 +10,7 @@ import numpy as np
 import daq
 from daq_mechanical.views.plotted import Plotted
 from daq_mechanical.views.wording import (
+    DOT,
     newest,
     number,
     pair,
@@ -53,13 +54,15 @@ class MasterCurve(Plotted):
             return
         if "log10_shift" in batch.raw:
             misfit = float(np.max(batch["superposition"][at]))
-            self.drawn.say(*shorter([
-                f"{int(batch['count'][at])} sweeps",
-                f"at {batch['reference_temperature'][at]:.1f} K",
-                "" if batch["converged"][at] else "not converged",
-                f"sweeps differ in shape: {misfit:.1f} times their noise" if misfit > DIFFER else "",
-                f"{int(batch['left_out'][at])} left out" if batch["left_out"][at] else "",
-            ]))  # fmt: skip
+            reference = f"at {batch['reference_temperature'][at]:.1f} K"
+            differ = f"sweeps differ: {misfit:.1f} \u00d7 noise" if misfit > DIFFER else ""
+            stands = "" if batch["converged"][at] else "not converged"
+            left_out = f"{int(batch['left_out'][at])} left out" if batch["left_out"][at] else ""
+            counted = f"{int(batch['count'][at])} sweeps"
+            self.drawn.say(
+                DOT.join(filter(None, [counted, reference, stands, differ, left_out])),
+                *shorter([stands, differ, reference]),
+            )
             return
         there = np.isfinite(batch["reduced_frequency"][at])
         f, T = (batch[n][at][there] for n in ("reduced_frequency", "temperature"))

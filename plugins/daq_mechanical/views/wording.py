@@ -19,8 +19,8 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if not 1e-4 <= abs(value) < 1e6:
-        text = f"{value:.{digits - 1}e}"
-        return text.replace("e+0", "e").replace("e+", "e").replace("-", "\u2212")
+        mantissa, power = f"{value:.{digits - 1}e}".split("e")
+        return f"{mantissa}e{int(power)}".replace("-", "\u2212")
     decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value)))))
     return f"{value:.{decimals}f}".replace("-", "\u2212")
 
