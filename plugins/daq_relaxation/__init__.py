@@ -1,9 +1,12 @@
 """Relaxation laws and the fits that every instrument shares; other plugins may import this one.
 
-``laws`` holds the formulas, ``kww_fit`` fits of many decays at once, ``arrhenius_fit`` and
-``vft_fit`` those of relaxation times against temperature, ``arrhenius`` the analysis that does it
-while a temperature series runs. Import from the modules: they bring numpy, and numba and scipy
-only when a fit is called.
+``laws`` holds the formulas, ``kww_frequency`` and ``havriliak_negami`` two laws in frequency with
+their derivatives; ``kww_fit`` fits many decays at once, ``susceptibility_fit`` sweeps of both
+moduli, ``arrhenius_fit`` and ``vft_fit`` relaxation times against temperature,
+``temperature_law_fit`` one law for both, with full covariance; ``spectrum_inversion`` seeks
+distributions of relaxation times. ``arrhenius`` is the analysis that fits while a temperature
+series runs. Import from the modules: they bring numpy, and numba and scipy only when a fit is
+called.
 """
 
 from __future__ import annotations

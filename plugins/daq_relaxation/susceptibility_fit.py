@@ -46,6 +46,8 @@ MASKED: Final = 4
 FREE: Final = (1, 2, 2, 3, 2)
 """Parameters of each model besides M_u and dM."""
 LOWEST_SHAPE: Final = 0.05
+NEAR: Final = 1e-9
+"""From a bound; what is nearer is at it."""
 REACH: Final = 4 * math.log(10)
 """How far tau is sought beyond the frequencies of the sweep."""
 FEW: Final = 16
@@ -113,7 +115,7 @@ class SusceptibilityFit:
     def moduli(self, model: int, frequency: npt.ArrayLike) -> npt.NDArray[np.complex128]:
         """Return M' + i M'' of a model at frequencies [n], Hz."""
         hertz = np.asarray(frequency, np.float64)
-        return _moduli(model, hertz, self.parameters[model], self.sought[model])
+        return _moduli(self, model, np.log(2 * np.pi * hertz))
 
 
 def fit_susceptibility(
@@ -161,17 +163,15 @@ def fit_susceptibility(
         raise ValueError(
             f"frequency {f.shape}, storage {M1.shape}, loss {M2.shape}: one axis, as long"
         )
-    if not (np.all(np.isfinite(f) & np.isfinite(M1) & np.isfinite(M2)) and np.all(f > 0)):
-        raise ValueError("readings must be finite, and frequencies above 0")
-    if unknown := set(models) - set(MODELS):
+    if unknown := set(models).difference(MODELS):
         raise ValueError(f"no model {sorted(unknown)[0]!r}; there are {', '.join(MODELS)}")
-    wanted = [MODELS.index(m) for m in MODELS if m in models]
-    problem = _Problem(np.log(2 * np.pi * f), M1 + 1j * M2, relaxed, iterations)
+    wanted = [m for m, name in enumerate(MODELS) if name in models]
+    problem = _Problem(np.array((f, M1, M2)), relaxed, iterations)
     scales = np.ones(2) if known is None else np.asarray(known, np.float64)
     moduli = problem.measured
-    warm = start is not None and start.best >= 0 and bool(np.all(start.noise > 0))
+    warm = start is not None and start.best >= 0 and min(start.noise.tolist()) > 0
     if warm and start is not None:
-        moduli = start.moduli(start.best, f)
+        moduli = _moduli(start, start.best, problem.ln_omega)
         scales = start.noise if known is None else scales
     problem.weigh(noise, moduli, scales)
     found = _fit(problem, wanted, start, known is not None)
@@ -186,7 +186,7 @@ def fit_susceptibility(
         same = abs(math.log(scales[1] * before[0] / (scales[0] * before[1]))) < SAME
         if same and (warm or turn):
             break
-        moduli = found.moduli(found.best, f)
+        moduli = _moduli(found, found.best, problem.ln_omega)
         problem.weigh(noise, moduli, scales)
         found = _fit(problem, [found.best], found if turn else first, known is not None)
     if found is not first and first.best >= 0:
@@ -213,23 +213,23 @@ def _nodes(model: int, low: float, high: float) -> Floats:
 class _Problem:
     """Readings and weights, as the compiled loops take them."""
 
-    def __init__(
-        self, ln_omega: Floats, measured: npt.NDArray[np.complex128], relaxed: bool, iterations: int
-    ) -> None:
-        self.ln_omega, self.measured = ln_omega, measured
+    def __init__(self, readings: Floats, relaxed: bool, iterations: int) -> None:
+        from daq_relaxation.susceptibility_kernel import read
+
+        n = self.count = readings.shape[1]
+        self.ln_omega, self.measured = np.empty(n), np.empty(n, np.complex128)
         self.relaxed, self.iterations = relaxed, iterations
         self.parts = np.zeros((len(MODELS), 2, 2))
-        self.lowest = float(-ln_omega.max()) if len(ln_omega) else 0.0
-        self.highest = float(-ln_omega.min()) if len(ln_omega) else 0.0
-
-    def __len__(self) -> int:
-        return len(self.ln_omega)
+        fine, low, high = read(readings, self.ln_omega, self.measured)
+        if not fine:
+            raise ValueError("readings must be finite, and frequencies above 0")
+        self.lowest, self.highest = (-high, -low) if n else (0.0, 0.0)
 
     def weigh(self, noise: Noise, moduli: npt.NDArray[np.complex128], scales: Floats) -> None:
         """Weigh by the noise that readings of these moduli have."""
         from daq_relaxation.susceptibility_kernel import weigh
 
-        n = len(self)
+        n = self.count
         self.scales = scales
         self.turn, self.rows, self.w = np.empty(n, np.complex128), np.empty(2 * n), np.empty(2 * n)
         kind = NOISES.index(noise)
@@ -237,7 +237,7 @@ class _Problem:
 
     def few(self) -> tuple[Floats, npt.NDArray[np.complex128], Floats, Floats, bool]:
         """Return some of the readings, for cold starts, as the compiled loops take them."""
-        n = len(self)
+        n = self.count
         if n <= FEW:
             return self.ln_omega, self.turn, self.rows, self.w, self.relaxed
         at = np.linspace(0, n - 1, FEW).astype(np.int64)
@@ -275,102 +275,128 @@ def _fit(
     absolute: bool,
 ) -> SusceptibilityFit:
     """Fit with the weights that the problem has."""
-    from daq_relaxation.susceptibility_kernel import judge, minimise, scan
+    from daq_relaxation.susceptibility_kernel import judge, minimise, refine, scan
 
     count = len(MODELS)
-    table = np.full((count, 20), np.nan)
+    table = np.full((count, 74), np.nan)
     parameters, errors, sought = table[:, :6], table[:, 6:12], table[:, 12:15]
-    chi2, relaxed, relaxed_errors, peak, peak_errors = table[:, 15:].T
-    covariance, plain = np.full((2, count, 5, 5), np.nan)
-    aicc = np.full(count, np.inf)
+    chi2, relaxed, relaxed_errors, peak, peak_errors, aicc = table[:, 15:21].T
+    weight, noise = table[:, 21], np.full(2, np.nan)
+    # of chi2, and times the variance that the residuals show
+    plain, covariance = table[:, 24:].reshape(count, 2, 5, 5).transpose(1, 0, 2, 3)
+    aicc[:] = np.inf
+    n = problem.count
     dof, flag = np.zeros(count, np.int64), np.full(count, MASKED, np.uint8)
     linear = 2 if problem.relaxed else 1
     low, high = problem.lowest - REACH, problem.highest + REACH
-    found = np.empty(3)
     args = (problem.ln_omega, problem.turn, problem.rows, problem.w, problem.relaxed)
     few = None
     for m in models:
-        dof[m] = 2 * len(problem) - linear - FREE[m]
-        if dof[m] < 0 or len(problem) < 2:
+        dof[m] = left = 2 * n - linear - FREE[m]
+        if left < 0 or n < 2:
             continue
-        floor = LOWEST_B if m == KWW else LOWEST_SHAPE
-        lower, upper = np.array([low, floor, floor]), np.array([high, 1.0, 1.0])
+        lower, upper = _box(low, high, LOWEST_B if m == KWW else LOWEST_SHAPE)
         begins = []
         known = start is not None and not math.isnan(start.sought[m, 0])
         if m == KWW and not math.isnan(sought[HN, 0]):
             begins.append(_kww_like(sought[HN]))
-        elif not known or len(problem) % FEW == 0:
+        elif not known or n % FEW == 0:
             # with a warm start only now and then
             few, begin = problem.few() if few is None else few, np.empty(3)
             cold = scan(m, *few, _nodes(m, problem.lowest - 2.3, problem.highest + 2.3), begin)
             if cold < math.inf:
                 begins.append(begin.copy())
-        if known and start is not None and start.flag[m] != NOT_CONVERGED:
+        warm = known and start is not None and start.flag[m] != NOT_CONVERGED
+        if warm and start is not None:
             begins.insert(0, start.sought[m])
-        best, used = None, -1
+        best, used, judged = None, -1, False
         for number, q in enumerate(begins):
             if number and best is not None and used >= 0:
                 # the cold start is of use only where it already lies lower than the warm minimum
                 if not scan(m, *args, q[None], np.empty(3)) < best[1][2]:
                     continue
             q = np.minimum(np.maximum(q, lower), upper)
-            iterations = minimise(m, *args, q, FREE[m], lower, upper, problem.iterations, found)
-            if np.isfinite(found[2]) and (best is None or found[2] < best[1][2]):
-                best, used = (q, found.copy()), iterations
+            found = np.empty(3)
+            passes = 0
+            if warm and start is not None and not number:
+                found[:2] = start.parameters[m, :2]
+                passes = refine(m, *args, q, FREE[m], lower, upper, absolute, found, plain[m],
+                                problem.parts[m])  # fmt: skip
+            iterations = passes or minimise(
+                m, *args, q, FREE[m], lower, upper, problem.iterations, found
+            )
+            if math.isfinite(found[2]) and (best is None or found[2] < best[1][2]):
+                best, used, judged = (q, found), iterations, passes > 0
         if best is None:
             flag[m] = NOT_CONVERGED
             continue
-        q, (M_u, dM, chi2[m]) = best
-        sought[m] = q
+        sought[m] = best[0]
+        q, (M_u, dM, squares) = best[0].tolist(), best[1].tolist()
+        chi2[m] = squares
         parameters[m] = _named(m, M_u, dM, q)
-        flag[m] = DETERMINED if used >= 0 else NOT_CONVERGED
-        at = (q <= lower + 1e-9) | (q >= upper - 1e-9)
-        edges = at.tolist()
-        free = np.array([problem.relaxed, True, *(j < FREE[m] and not edges[j] for j in range(3))])
-        if not judge(m, *args, M_u, dM, q, free, plain[m], problem.parts[m]):
-            flag[m] = NOT_CONVERGED
-            continue
+        state = DETERMINED if used >= 0 else NOT_CONVERGED
+        edges = [
+            not below + NEAR < value < above - NEAR
+            for value, below, above in zip(q, lower.tolist(), upper.tolist(), strict=True)
+        ]
+        if not judged:
+            free = [problem.relaxed, True, *(j < FREE[m] and not edges[j] for j in range(3))]
+            if not judge(m, *args, M_u, dM, best[0], np.array(free), plain[m], problem.parts[m]):
+                flag[m] = NOT_CONVERGED
+                continue
         if not problem.relaxed:
             plain[m, 0, :], plain[m, :, 0], plain[m, 0, 0] = (
                 plain[m, 1, :],
                 plain[m, :, 1],
                 plain[m, 1, 1],
             )
-        if absolute:
-            covariance[m] = plain[m]
-        else:
+        factor = 1.0
+        if not absolute:
             # each part of the noise is known from its own residuals only
-            factor = student(round(2 * float(problem.parts[m, :, 1].min())) / 2)
-            covariance[m] = plain[m] * (chi2[m] / dof[m] * factor**2 if dof[m] > 0 else np.nan)
-        if any(edges[1 : FREE[m]]) and flag[m] == DETERMINED:
-            flag[m] = AT_BOUND
-        spread = math.sqrt(covariance[m, 2, 2]) if covariance[m, 2, 2] > 0 else math.nan
-        peak[m] = q[0] - _ln_peak(m, q)
+            factor = student(round(2 * min(problem.parts[m, :, 1].tolist())) / 2) ** 2
+            factor *= squares / left if left > 0 else math.nan
+        np.multiply(plain[m], factor, out=covariance[m])
+        C = covariance[m].tolist()
+        if any(edges[1 : FREE[m]]) and state == DETERMINED:
+            state = AT_BOUND
+        spread = math.sqrt(C[2][2]) if C[2][2] > 0 else math.nan
+        peak[m] = ln_peak = q[0] - _ln_peak(m, q)
         hidden = (
-            edges[0] or spread > math.log(10) or not problem.lowest <= peak[m] <= problem.highest
+            edges[0] or spread > math.log(10) or not problem.lowest <= ln_peak <= problem.highest
         )
-        if hidden and flag[m] != NOT_CONVERGED:
-            flag[m] = TAU_OPEN
+        if hidden and state != NOT_CONVERGED:
+            state = TAU_OPEN
+        flag[m] = state
         k = linear + FREE[m] + (0 if absolute else 1)
-        data = 2 * len(problem)
-        if data - k - 1 > 0 and chi2[m] > 0:
-            fit = chi2[m] if absolute else data * math.log(chi2[m] / data)
+        data = 2 * n
+        if data - k - 1 > 0 and squares > 0:
+            fit = squares if absolute else data * math.log(squares / data)
             aicc[m] = fit + 2 * k + 2 * k * (k + 1) / (data - k - 1)
         relaxed[m] = M_u - dM
-        errors[m], relaxed_errors[m], peak_errors[m] = _errors(
-            m, covariance[m], q, float(peak[m]), problem.relaxed
-        )
-    best_model, weight = -1, np.zeros(count)
-    if np.isfinite(aicc).any():
-        best_model = int(np.argmin(aicc))
-        weight = np.exp(-np.clip(aicc - aicc[best_model], 0, 1400) / 2)
-        weight /= weight.sum()
-    elif (flag == DETERMINED).any():
-        best_model = int(np.flatnonzero(flag == DETERMINED)[0])
+        errors[m], relaxed_errors[m], peak_errors[m] = _errors(m, C, q, ln_peak, problem.relaxed)
+    best_model = _akaike(aicc.tolist(), flag.tolist(), weight)
     return SusceptibilityFit(
         parameters, errors, covariance, sought, relaxed, relaxed_errors, peak, peak_errors,
-        chi2, dof, aicc, weight, flag, best_model, np.full(2, np.nan),
+        chi2, dof, aicc, weight, flag, best_model, noise,
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=256)
+def _box(low: float, high: float, shape: float) -> tuple[Floats, Floats]:
+    """Return the least and the greatest (ln tau, q1, q2) that are sought."""
+    return np.array([low, shape, shape]), np.array([high, 1.0, 1.0])
+
+
+def _akaike(aicc: list[float], flag: list[int], weight: Floats) -> int:
+    """Fill Akaike weights [model]; return the best model, -1 for none."""
+    lowest = min(aicc)
+    if lowest < math.inf:
+        shares = [math.exp(-min(value - lowest, 1400.0) / 2) for value in aicc]
+        whole = sum(shares)
+        weight[:] = [share / whole for share in shares]
+        return aicc.index(lowest)
+    weight[:] = 0.0
+    return flag.index(DETERMINED) if DETERMINED in flag else -1
 
 
 @functools.lru_cache(maxsize=512)
@@ -381,15 +407,13 @@ def student(dof: float) -> float:
     return float(t.ppf(0.8413447460685429, dof)) if dof >= 0.5 else math.nan
 
 
-def _moduli(
-    model: int, frequency: Floats, parameters: Floats, q: Floats
-) -> npt.NDArray[np.complex128]:
+def _moduli(fit: SusceptibilityFit, model: int, ln_omega: Floats) -> npt.NDArray[np.complex128]:
     """Return moduli [n]."""
     from daq_relaxation.susceptibility_kernel import curve
 
-    value = np.empty(len(frequency), np.complex128)
-    ln_omega = np.log(2 * np.pi * frequency)
-    curve(model, ln_omega, float(parameters[0]), float(parameters[1]), q, value)
+    value = np.empty(len(ln_omega), np.complex128)
+    M_u, dM = fit.parameters[model, :2].tolist()
+    curve(model, ln_omega, M_u, dM, fit.sought[model], value)
     return value
 
 
@@ -400,27 +424,27 @@ def _kww_like(q: Floats) -> Floats:
     return np.array([q[0] - peak + ln_kww_peak(round(b, 2)), round(b, 2), 1.0])
 
 
-def _named(m: int, M_u: float, dM: float, q: Floats) -> Floats:
+def _named(m: int, M_u: float, dM: float, q: list[float]) -> tuple[float, ...]:
     """Return the parameters of a model in the order of `PARAMETERS`."""
     nan = math.nan
-    shape = {
-        "debye": (nan, nan, nan),
-        "cole_cole": (q[1], nan, nan),
-        "cole_davidson": (nan, q[1], nan),
-        "havriliak_negami": (q[1], q[2] / q[1], nan),
-        "kww": (nan, nan, q[1]),
-    }[MODELS[m]]
-    return np.array([M_u, dM, q[0], *shape])
+    name = MODELS[m]
+    if name == "cole_cole":
+        return M_u, dM, q[0], q[1], nan, nan
+    if name == "cole_davidson":
+        return M_u, dM, q[0], nan, q[1], nan
+    if name == "havriliak_negami":
+        return M_u, dM, q[0], q[1], q[2] / q[1], nan
+    return M_u, dM, q[0], nan, nan, q[1] if name == "kww" else nan
 
 
-def _ln_peak(m: int, q: Floats) -> float:
+def _ln_peak(m: int, q: list[float]) -> float:
     """Return ln(omega tau) of a model's loss peak."""
     if MODELS[m] == "kww":
-        return _kww_peaks(float(q[1]))
+        return _kww_peaks(q[1])
     if MODELS[m] == "cole_davidson":
-        return ln_havriliak_negami_peak(1.0, float(q[1]))
+        return ln_havriliak_negami_peak(1.0, q[1])
     if MODELS[m] == "havriliak_negami":
-        return ln_havriliak_negami_peak(float(q[1]), float(q[2] / q[1]))
+        return ln_havriliak_negami_peak(q[1], q[2] / q[1])
     return 0.0
 
 
@@ -430,39 +454,40 @@ def _kww_peaks(b: float) -> float:
 
 
 def _errors(
-    m: int, covariance: Floats, q: Floats, peak: float, relaxes_in_part: bool
-) -> tuple[Floats, float, float]:
-    """Return errors [6], that of M_r and that of ln tau of the loss peak."""
-    errors = np.full(6, np.nan)
-    C: list[list[float]] = covariance.tolist()
-    for j in range(3):
-        errors[j] = math.sqrt(C[j][j]) if C[j][j] >= 0 else math.nan
-    second = math.sqrt(C[3][3]) if C[3][3] >= 0 else math.nan
+    m: int, C: list[list[float]], q: list[float], peak: float, relaxes_in_part: bool
+) -> tuple[tuple[float, ...], float, float]:
+    """Return errors [6], that of M_r and that of ln tau of the loss peak; from a covariance."""
+    nan = math.nan
+    e = [math.sqrt(C[j][j]) if C[j][j] >= 0 else nan for j in range(4)]
+    alpha = gamma = b = nan
     name = MODELS[m]
     known = C[1][1] >= 0
     # what is at a bound is taken as known
     C = [[0.0 if math.isnan(value) else value for value in row] for row in C]
     if name == "cole_cole":
-        errors[3] = second
+        alpha = e[3]
     elif name == "cole_davidson":
-        errors[4] = second
+        gamma = e[3]
     elif name == "kww":
-        errors[5] = second
+        b = e[3]
     elif name == "havriliak_negami":
-        errors[3] = second
-        a, c = -q[2] / q[1] ** 2, 1 / q[1]
-        both = a * a * C[3][3] + 2 * a * c * C[3][4] + c * c * C[4][4]
-        errors[4] = math.sqrt(both) if both > 0 else math.nan
-    by = [0.0, 0.0, 1.0, 0.0, 0.0]
+        alpha = e[3]
+        by_a, by_c = -q[2] / q[1] ** 2, 1 / q[1]
+        both = by_a * by_a * C[3][3] + 2 * by_a * by_c * C[3][4] + by_c * by_c * C[4][4]
+        gamma = math.sqrt(both) if both > 0 else nan
+    by = [1.0]
     for j in range(1, FREE[m]):
         step = 1e-4 if q[j] < 0.5 else -1e-4
-        moved = q.copy()
+        moved = list(q)
         moved[j] += step
-        by[2 + j] = (q[0] - _ln_peak(m, moved) - peak) / step
-    variance = sum(by[i] * by[j] * C[i][j] for i in range(2, 5) for j in range(2, 5))
+        by.append((q[0] - _ln_peak(m, moved) - peak) / step)
+    variance = 0.0
+    for i, first in enumerate(by):
+        for j, second in enumerate(by):
+            variance += first * second * C[2 + i][2 + j]
     relaxed = C[0][0] + C[1][1] - 2 * C[0][1]
     return (
-        errors,
-        (math.sqrt(max(relaxed, 0.0)) if known else math.nan) if relaxes_in_part else 0.0,
-        math.sqrt(variance) if known and variance > 0 else math.nan,
+        (e[0], e[1], e[2], alpha, gamma, b),
+        (math.sqrt(max(relaxed, 0.0)) if known else nan) if relaxes_in_part else 0.0,
+        math.sqrt(variance) if known and variance > 0 else nan,
     )

@@ -27,6 +27,12 @@ NODES: Final = 80
 """Of the quadrature: 64 are exact to 1e-12 at b = 0.1 and to rounding from 0.2 on."""
 TAIL: Final = 38.0
 """exp(-38) is nothing beside 1 in float64."""
+NEAR: Final = 1e-9
+"""From a bound; what is nearer is at it."""
+FAR: Final = 3.0
+"""Errors that a warm start may be off, for steps without damping."""
+LEFT: Final = 1e-7
+"""Errors that a minimum may be off."""
 
 
 @numba.njit(cache=True)
@@ -65,22 +71,25 @@ def kww_point(x: float, b: float) -> tuple[complex, complex, complex]:  # pragma
 
 @numba.njit(cache=True)
 def hn_point(
-    ln_x: float, a: float, c: float
+    ln_x: float, a: float, c: float, cosine: float, sine: float
 ) -> tuple[complex, complex, complex, complex]:  # pragma: no cover
-    """Return chi, d chi / d ln x, d chi / d a and d chi / d c at x = omega tau; gamma = c / a."""
-    # z = (i x)^a and the rest by moduli and angles: half the cost of complex powers
-    size, angle = math.exp(a * ln_x), 0.5 * math.pi * a
-    z = complex(size * math.cos(angle), size * math.sin(angle))
+    """Return chi, d chi / d ln x, d chi / d a and d chi / d c at x = omega tau; gamma = c / a.
+
+    ``cosine`` and ``sine`` are those of pi a / 2, which all frequencies share.
+    """
+    # z = (i x)^a and the rest by moduli and angles: a fraction of the cost of complex powers
+    size = math.exp(a * ln_x)
+    z = complex(size * cosine, size * sine)
     gamma = c / a
-    square = (1 + z.real) ** 2 + z.imag**2
-    # ln(1 + z), exact for small z
-    ln_one = complex(
-        0.5 * math.log1p(2 * z.real + z.real**2 + z.imag**2), math.atan2(z.imag, 1 + z.real)
-    )
+    beside = z.real * (2 + z.real) + z.imag**2
+    # ln(1 + z), exact for small z; z lies in the first quadrant, so the angle needs no atan2
+    ln_size = 0.5 * (math.log(1 + beside) if beside > 1 else math.log1p(beside))
+    ln_one = complex(ln_size, math.atan(z.imag / (1 + z.real)))
     size, angle = math.exp(-gamma * ln_one.real), -gamma * ln_one.imag
     chi = complex(size * math.cos(angle), size * math.sin(angle))
     # z / (1 + z)
-    part = complex((z.real * (1 + z.real) + z.imag**2) / square, z.imag / square)
+    inverse = 1 / (1 + beside)
+    part = complex((z.real * (1 + z.real) + z.imag**2) * inverse, z.imag * inverse)
     common = -gamma * chi * part
     by_gamma = -chi * ln_one
     by_alpha = common * complex(ln_x, 0.5 * math.pi)
@@ -99,20 +108,22 @@ def fill(
     kind: int, ln_omega: Floats, q: Floats, chi: Complexes, slope: Complexes
 ) -> None:  # pragma: no cover
     """Fill chi [n] and its derivatives [n, 3] by q; those that a model has not are 0."""
+    alpha = q[1] if kind in (COLE_COLE, HAVRILIAK_NEGAMI) else 1.0
+    c = 1.0 if kind == DEBYE else q[2] if kind == HAVRILIAK_NEGAMI else q[1]
+    cosine, sine = math.cos(0.5 * math.pi * alpha), math.sin(0.5 * math.pi * alpha)
     for i in range(len(ln_omega)):
         ln_x = ln_omega[i] + q[0]
         slope[i, 1] = slope[i, 2] = 0
         if kind == KWW:
             chi[i], slope[i, 0], slope[i, 1] = kww_point(math.exp(ln_x), q[1])
-        elif kind == DEBYE:
-            chi[i], slope[i, 0], _, _ = hn_point(ln_x, 1.0, 1.0)
-        elif kind == COLE_COLE:
-            chi[i], slope[i, 0], by_a, by_c = hn_point(ln_x, q[1], q[1])
-            slope[i, 1] = by_a + by_c
-        elif kind == COLE_DAVIDSON:
-            chi[i], slope[i, 0], _, slope[i, 1] = hn_point(ln_x, 1.0, q[1])
-        else:
-            chi[i], slope[i, 0], slope[i, 1], slope[i, 2] = hn_point(ln_x, q[1], q[2])
+        else:  # once for all kinds: half the time to compile
+            chi[i], slope[i, 0], by_a, by_c = hn_point(ln_x, alpha, c, cosine, sine)
+            if kind == COLE_COLE:
+                slope[i, 1] = by_a + by_c
+            elif kind == COLE_DAVIDSON:
+                slope[i, 1] = by_c
+            elif kind == HAVRILIAK_NEGAMI:
+                slope[i, 1], slope[i, 2] = by_a, by_c
 
 
 @numba.njit(cache=True)
@@ -294,6 +305,142 @@ def minimise(
     return -1
 
 
+@numba.njit(cache=True, fastmath={"reassoc", "contract"})
+def _products(J: Floats, count: int, A: Floats) -> None:  # pragma: no cover
+    """Fill A [2, 6, 6] below the diagonals: products of the rows of J [6, 2 n], each half apart.
+
+    Sums may be taken in any order, which vectorises them; the order depends on n only.
+    """
+    n = J.shape[1] // 2
+    for half in range(2):
+        for i in range(count):
+            for j in range(i + 1):
+                s = 0.0
+                for k in range(half * n, half * n + n):
+                    s += J[i, k] * J[j, k]
+                A[half, i, j] = s
+
+
+@numba.njit(cache=True)
+def refine(
+    kind: int,
+    ln_omega: Floats,
+    turn: Complexes,
+    moduli: Floats,
+    w: Floats,
+    relaxed: bool,
+    q: Floats,
+    free: int,
+    lower: Floats,
+    upper: Floats,
+    known: bool,
+    found: Floats,
+    covariance: Floats,
+    parts: Floats,
+) -> int:  # pragma: no cover
+    """Minimise chi2 from near its minimum, by steps of Gauss and Newton; judge it as `judge` does.
+
+    One pass over the readings for each step: chi2, gradient and normal matrix together. Steps are
+    measured in errors, and the last is taken without looking again, where what it leaves, from
+    how steps shrink, is below `LEFT`. ``found`` [3] holds M_u, dM and chi2, the first two to
+    begin with. ``known``: whether weights are those of known noise. Returns the passes used, or 0
+    where this is no way to the minimum: it is far, or at another side of a bound.
+    """
+    n = len(ln_omega)
+    chi, slope = np.empty(n, np.complex128), np.empty((n, 3), np.complex128)
+    J, A = np.empty((6, 2 * n)), np.empty((2, 6, 6))
+    N, inverse = np.empty((5, 5)), np.zeros((5, 5))
+    p, step, place, used = np.empty(5), np.empty(5), np.empty(5, np.int64), np.empty(5, np.int64)
+    p[0], p[1], p[2:] = found[0], found[1], q
+    count = rows = 0
+    for j in range(5):
+        if (j == 0 and not relaxed) or j >= 2 + free:
+            continue
+        if j < 2 or (lower[j - 2] + NEAR < p[j] < upper[j - 2] - NEAR):
+            place[count], used[count] = j, rows
+            count += 1
+        rows += 1
+    dof = 2 * n - rows
+    if dof <= 0:
+        return 0
+    before, chi2_before = 0.0, math.inf
+    for turns in range(1, 9):
+        fill(kind, ln_omega, p[2:], chi, slope)
+        for i in range(n):
+            row, one, other = 0, w[i], w[n + i]
+            value = turn[i]
+            if relaxed:
+                J[0, i], J[0, n + i] = one * value.real, other * value.imag
+                row = 1
+            turned = -turn[i] * chi[i]
+            value = turned if relaxed else turned + turn[i]
+            J[row, i], J[row, n + i] = one * value.real, other * value.imag
+            fitted = p[0] * turn[i] + p[1] * turned
+            J[rows, i] = one * (moduli[i] - fitted.real)
+            J[rows, n + i] = other * (moduli[n + i] - fitted.imag)
+            value = -p[1] * turn[i]
+            for j in range(free):
+                row += 1
+                by = value * slope[i, j]
+                J[row, i], J[row, n + i] = one * by.real, other * by.imag
+        _products(J, rows + 1, A)
+        chi2 = A[0, rows, rows] + A[1, rows, rows]
+        if not chi2 <= chi2_before * (1 + 1e-12):
+            return 0
+        chi2_before = chi2
+        row = 0 if relaxed else -1
+        for j in range(free):  # at a bound, and the readings would have it further out
+            gradient = A[0, rows, row + 2 + j] + A[1, rows, row + 2 + j]
+            if (p[2 + j] >= upper[j] - NEAR and gradient < 0) or (
+                p[2 + j] <= lower[j] + NEAR and gradient > 0
+            ):
+                return 0
+        for column in range(count):
+            for k in range(count):
+                for m in range(k + 1):
+                    N[k, m] = A[0, used[k], used[m]] + A[1, used[k], used[m]]
+            inverse[column] = 0.0
+            inverse[column, column] = 1.0
+            if not _solve(N, inverse[column], count):
+                return 0
+        decrease = 0.0
+        for k in range(count):
+            step[k] = 0.0
+            for m in range(count):
+                step[k] += inverse[k, m] * (A[0, rows, used[m]] + A[1, rows, used[m]])
+            decrease += step[k] * (A[0, rows, used[k]] + A[1, rows, used[k]])
+        variance = max(chi2 / dof, 1.0 if known else 1e-300)
+        size = math.sqrt(max(decrease, 0.0) / variance)
+        if size > FAR:
+            return 0
+        for k in range(count):
+            j = place[k]
+            p[j] += step[k]
+            if not p[1] > 0 or (j >= 2 and not lower[j - 2] + NEAR < p[j] < upper[j - 2] - NEAR):
+                return 0
+        if not relaxed:
+            p[0] = p[1]
+        if size < LEFT or (size < 1e-3 and size * size < LEFT * before):
+            found[0], found[1], found[2] = p[0], p[1], max(chi2 - decrease, 0.0)
+            q[:] = p[2:]
+            covariance[:] = math.nan
+            for half in range(2):
+                parts[half, 0], parts[half, 1] = A[half, rows, rows], n
+                for k in range(count):
+                    parts[half, 0] -= 2 * step[k] * A[half, rows, used[k]]
+                    for m in range(count):
+                        covariance[place[k], place[m]] = inverse[k, m]
+                        product = A[half, max(used[k], used[m]), min(used[k], used[m])]
+                        parts[half, 0] += step[k] * step[m] * product
+                        parts[half, 1] -= inverse[k, m] * product
+                parts[half, 0] = max(parts[half, 0], 0.0)
+            return turns
+        if turns > 1 and size > 0.1 * before:
+            return 0  # steps of Gauss and Newton shrink slowly here
+        before = size
+    return 0
+
+
 @numba.njit(cache=True)
 def scan(
     kind: int,
@@ -409,6 +556,26 @@ def judge(
         for m in range(count):
             covariance[place[k], place[m]] = inverse[k, m] / (size[k] * size[m])
     return True
+
+
+@numba.njit(cache=True)
+def read(
+    readings: Floats, ln_omega: Floats, measured: Complexes
+) -> tuple[bool, float, float]:  # pragma: no cover
+    """Fill ln omega and M' + i M'' [n] from frequency, storage and loss [3, n].
+
+    Returns whether all can be used, the lowest and the highest ln omega.
+    """
+    fine, low, high = True, math.inf, -math.inf
+    for i in range(len(ln_omega)):
+        f, storage, loss = readings[0, i], readings[1, i], readings[2, i]
+        if not (0 < f < math.inf and math.isfinite(storage) and math.isfinite(loss)):
+            fine = False
+            continue
+        ln_omega[i] = math.log(2 * math.pi * f)
+        measured[i] = complex(storage, loss)
+        low, high = min(low, ln_omega[i]), max(high, ln_omega[i])
+    return fine, low, high
 
 
 @numba.njit(cache=True)

@@ -100,6 +100,52 @@ def test_a_warm_start_finds_what_a_cold_one_finds() -> None:
             assert np.nanmax(apart) < 0.1
 
 
+def test_a_warm_start_finds_the_same_minimum_to_a_millionth_of_an_error() -> None:
+    """Weights are the same here, so that minima are; each reading moves them by far more."""
+    f = np.logspace(-2, 2, 60)
+    one, other = np.random.default_rng(8).standard_normal((2, 60))
+    M = exact("havriliak_negami", f) + 3e7 * one + 1e7j * other
+    order = np.random.default_rng(9).permutation(60)
+    f, M = f[order], M[order]
+
+    def fitted(count: int, start: SusceptibilityFit | None) -> SusceptibilityFit:
+        return fit_susceptibility(
+            f[:count], M.real[:count], M.imag[:count], noise="absolute", known=(3e7, 1e7),
+            models=["havriliak_negami"], start=start,
+        )  # fmt: skip
+
+    warm, moved = fitted(40, None), []
+    for count in range(41, 60):
+        before, warm, cold = warm, fitted(count, warm), fitted(count, None)
+        errors = cold.errors[HN][:5]
+        moved.append(np.max(np.abs(warm.parameters - before.parameters)[HN][:5] / errors))
+        assert np.max(np.abs(warm.parameters - cold.parameters)[HN][:5] / errors) < 1e-6
+        np.testing.assert_allclose(warm.errors[HN][:5], errors, rtol=1e-5)
+        np.testing.assert_allclose(warm.noise, cold.noise)
+        assert warm.chi2[HN] == pytest.approx(cold.chi2[HN], rel=1e-10)
+        assert warm.flag[HN] == cold.flag[HN] == DETERMINED
+    assert np.median(moved) > 0.05
+
+
+def test_a_warm_start_estimates_the_noise_as_a_cold_one() -> None:
+    f, M1, M2 = sweep("havriliak_negami", 10, 42)
+    before = fit_susceptibility(f[:-1], M1[:-1], M2[:-1], models=["havriliak_negami"])
+    warm = fit_susceptibility(f, M1, M2, models=["havriliak_negami"], start=before)
+    cold = fit_susceptibility(f, M1, M2, models=["havriliak_negami"])
+    np.testing.assert_allclose(warm.noise, cold.noise, rtol=0.02)
+    np.testing.assert_allclose(warm.errors[HN][:5], cold.errors[HN][:5], rtol=0.02)
+
+
+def test_a_warm_start_far_off_is_of_no_harm() -> None:
+    wrong = fit_susceptibility(*sweep("havriliak_negami", 11, 40, ln_tau=3.0))
+    given = sweep("cole_cole", 12, 41)
+    warm, cold = fit_susceptibility(*given, start=wrong), fit_susceptibility(*given)
+    np.testing.assert_array_equal(warm.flag, cold.flag)
+    for m in np.flatnonzero(np.isfinite(cold.chi2)):
+        apart = np.abs(warm.parameters - cold.parameters)[m] / cold.errors[m]
+        assert np.nanmax(apart) < 0.1, MODELS[m]
+
+
 def test_errors_cover_the_truth() -> None:
     for model, seeds in (("havriliak_negami", 90), ("kww", 50)):
         m = MODELS.index(model)
