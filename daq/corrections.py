@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -212,6 +212,20 @@ def with_corrections(streams: Sequence[Stream], given: Mapping[str, Array]) -> l
         corrections_for(stream)
         corrected.append(stream)
     return corrected
+
+
+def with_attributes(streams: Sequence[Stream], given: Mapping[str, Any]) -> list[Stream]:
+    """Return the streams of a source with attributes ``given`` in place of, or beside, their own.
+
+    Like corrections, they are for the images [y, x], where there are any, else for all streams.
+    """
+    images = [stream.name for stream in streams if _is_image(stream)]
+    return [
+        dataclasses.replace(stream, attributes={**stream.attributes, **given})
+        if given and (not images or stream.name in images)
+        else stream
+        for stream in streams
+    ]
 
 
 def _largest(stream: Stream) -> str | None:

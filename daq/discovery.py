@@ -41,7 +41,7 @@ BUILTIN_SOURCES: Final[Mapping[str, str]] = {
 }
 """Source types of the engine: the module that holds the `daq.Source` of that name."""
 
-SOURCE_KEYS: Final = frozenset({"type", "corrections"})
+SOURCE_KEYS: Final = frozenset({"type", "corrections", "attributes"})
 """Keys of ``[sources.NAME]`` that are the engine's own; a plugin's Config may not have them."""
 
 READER_KEYS: Final = frozenset(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daq
-from daq.corrections import Corrections, corrections_for, with_corrections
+from daq.corrections import Corrections, corrections_for, with_attributes, with_corrections
 from daq.runtime.experiment import load_corrections
 
 SHAPE = (3, 4)
@@ -324,3 +324,14 @@ def test_the_configuration_gives_descan_and_interpolation(tmp_path):
 def test_corrections_that_cannot_be_meant(tmp_path, wrong, message):
     with pytest.raises(daq.ConfigError, match=message):
         load_corrections(wrong, tmp_path)
+
+
+def test_attributes_of_the_configuration_are_for_images() -> None:
+    camera = daq.Stream(
+        "camera", {"frame": daq.Field("<u2", (4, 4))}, attributes={"centre": [1, 1], "kV": 200}
+    )
+    heat = daq.Stream("camera.temperature", {"temperature": daq.Field("<f8", (), "K")})
+    found = with_attributes([camera, heat], {"centre": [2.5, 1.0]})
+    assert found[0].attributes == {"centre": [2.5, 1.0], "kV": 200}
+    assert found[1].attributes == {}
+    assert with_attributes([heat], {"serial": "A1"})[0].attributes == {"serial": "A1"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -100,6 +101,9 @@ class CorrectionSettings(Config):
 class _SourceTable(Config):
     type: str
     corrections: CorrectionSettings = CorrectionSettings()
+    attributes: dict[str, Any] | Path = setting(
+        {}, "", "of its streams of images, in place of what it says: a table, or a TOML file"
+    )
 
 
 class _AnalysisTable(Config):
@@ -119,12 +123,17 @@ class SourceSettings:
     source: builtins.type[Source]
     config: Any
     corrections: CorrectionSettings
+    attributes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def resolved(self) -> dict[str, Any]:
         """Return the table with all defaults, as plain JSON."""
         table = {"type": self.type, **self.config.model_dump(mode="json")}
         corrections = self.corrections.model_dump(mode="json", exclude_none=True)
-        return {**table, "corrections": corrections} if corrections else table
+        if corrections:
+            table["corrections"] = corrections
+        if self.attributes:
+            table["attributes"] = dict(self.attributes)
+        return table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -373,7 +382,25 @@ def _source(name: str, table: Mapping[str, Any], plugins: Plugins, base: Path) -
     own = _own_keys(table, kind.Config, SOURCE_KEYS, where)
     common = validated(_SourceTable, _common_keys(table, SOURCE_KEYS), where)
     corrections = _found(common.corrections, base, f"{where}.corrections")
-    return SourceSettings(name, common.type, kind, validated(kind.Config, own, where), corrections)
+    attributes = common.attributes
+    if isinstance(attributes, Path):
+        attributes = _parsed(
+            _text(base / attributes.expanduser()), f"{where}.attributes: {attributes}"
+        )
+    # what is recorded and sent is JSON
+    if not _is_plain(attributes):
+        raise ConfigError(f"{where}.attributes: text, numbers, true and false, and arrays of them")
+    config = validated(kind.Config, own, where)
+    return SourceSettings(name, common.type, kind, config, corrections, attributes)
+
+
+def _is_plain(value: Any) -> bool:
+    """Tell whether something from TOML is in JSON what it is."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _found(corrections: CorrectionSettings, base: Path, where: str) -> CorrectionSettings:

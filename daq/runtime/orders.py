@@ -46,6 +46,7 @@ class Orders:
         return self._any(
             name=name, type=settings.type, config=settings.config.model_dump(mode="json"),
             corrections=settings.corrections.model_dump(mode="json"),
+            attributes=dict(settings.attributes),
             base=str(self.experiment.base), memory=str(scratch / f"{name}.memory"),
         )  # fmt: skip
 

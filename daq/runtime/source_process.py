@@ -15,7 +15,7 @@ import numpy as np
 from daq.bus.connection import Refused
 from daq.bus.publisher import Publisher
 from daq.config import ConfigError, validated
-from daq.corrections import with_corrections
+from daq.corrections import with_attributes, with_corrections
 from daq.discovery import Plugins
 from daq.runtime import child
 from daq.runtime.ended_streams import ending, open_or_ended
@@ -39,6 +39,8 @@ class SourceRunner:
         Of the bus.
     constants
         Corrections (see `daq.corrections`) that the configuration gives to the streams.
+    attributes
+        Attributes that it gives to the streams of images.
     memory
         File for what the source must know again after a restart, see `daq.SourceContext`.
     """
@@ -51,6 +53,7 @@ class SourceRunner:
         endpoint: str,
         *,
         constants: Mapping[str, Array] | None = None,
+        attributes: Mapping[str, Any] | None = None,
         parent: child.Parent | None = None,
         ring: bool = True,
         memory: Path | None = None,
@@ -59,6 +62,7 @@ class SourceRunner:
         self._source = source
         self._config = config
         self._constants = dict(constants or {})
+        self._attributes = dict(attributes or {})
         self._parent = parent
         self._stop = threading.Event()
         self._stop_reason = ""
@@ -80,7 +84,8 @@ class SourceRunner:
             try:
                 try:
                     opened = [self._named(stream) for stream in self._opened(publisher)]
-                    streams = with_corrections(opened, self._constants)
+                    told = with_attributes(opened, self._attributes)
+                    streams = with_corrections(told, self._constants)
                 except (ValueError, OSError) as error:
                     raise child.FatalError(f"{self.name}: {error}") from error
                 self._publisher = publisher
@@ -260,7 +265,7 @@ def work(order: Mapping[str, Any], parent: child.Parent) -> None:
         constants = load_corrections(order.get("corrections"), Path(order["base"]))
         runner = SourceRunner(
             source_class(), name, config, order["endpoint"],
-            constants=constants, parent=parent, ring=order.get("ring", True),
+            constants=constants, attributes=order.get("attributes"), parent=parent, ring=order.get("ring", True),
             memory=Path(order["memory"]) if order.get("memory") else None,
         )  # fmt: skip
     except (ConfigError, OSError) as error:

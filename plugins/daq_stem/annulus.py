@@ -75,7 +75,8 @@ def binned_annulus(
     x = (np.arange(columns) * binning + middle - detector.centre[1]) * detector.pixel_size
     cut = ~bad[: rows * binning, : columns * binning]
     good = cut.reshape(rows, binning, columns, binning).sum(axis=(1, 3))
-    radius = np.round(np.hypot(y[:, None], x[None, :]), 9)
+    y, x = detector.ellipse.circular(*np.broadcast_arrays(y[:, None], x[None, :]))
+    radius = np.round(np.hypot(y, x), 9)
     inside = (inner <= radius) & (radius < outer) & (2 * good >= binning**2)
     if inside.sum() < 8:
         raise ValueError(
@@ -83,7 +84,7 @@ def binned_annulus(
             f"{binning * detector.pixel_size:.3g} 1/nm in this frame; at least 8 are needed"
         )
     at = np.argwhere(inside)
-    q_y, q_x = y[at[:, 0]], x[at[:, 1]]
+    q_y, q_x = y[inside], x[inside]
     of = sector_of(q_y, q_x)
     order = np.argsort(np.where(of < 0, 2, of), kind="stable")
     at = at[order]

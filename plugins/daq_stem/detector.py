@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import daq
+from daq_stem.ellipse import Ellipse
 
 RECIPROCAL = frozenset({"1/nm", "nm-1", "nm^-1", "1 / nm"})
 """Units of an axis that are understood as 1/nm."""
@@ -17,22 +18,23 @@ RECIPROCAL = frozenset({"1/nm", "nm-1", "nm^-1", "1 / nm"})
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Detector:
-    """Shape [y, x], centre [y, x] in pixels, and the size of a pixel in ``units``."""
+    """Shape [y, x], centre [y, x] in pixels, size of a pixel in ``units``, what circles become."""
 
     shape: tuple[int, int]
     centre: tuple[float, float]
     pixel_size: float = 1.0
     units: str = "px"
+    ellipse: Ellipse = dataclasses.field(default_factory=Ellipse)
 
     def radius(self) -> npt.NDArray[np.float64]:
         """Distance of the middle of each pixel from the centre, in pixels: [y, x].
 
-        Rounded to 1e-9, so that on which side of a ring's edge a pixel lies that is just on it
+        On a camera that shows rings as ellipses, as it would be on one that does not. Rounded to 1e-9, so that on which side of a ring's edge a pixel lies that is just on it
         (3, 4 and 5, say) is no matter of the last bit.
         """
         y = np.arange(self.shape[0])[:, None] - self.centre[0]
         x = np.arange(self.shape[1])[None, :] - self.centre[1]
-        return np.asarray(np.round(np.hypot(y, x), 9))
+        return self.ellipse.radius(y, x)
 
     def within(self, inner: float, outer: float) -> npt.NDArray[np.bool_]:
         """Pixels with inner <= radius < outer, in ``units``.
@@ -68,8 +70,8 @@ def detector_for(
 
     The centre is what is given, or the stream's attribute ``centre`` ([y, x], px), or where axes
     in 1/nm cross zero, or the middle. The pixel size matters for ``units`` "1/nm" only and is what
-    is given (1/nm), or the step of such axes, or the attribute ``pixel_size``; ValueError where
-    it is not known.
+    is given (1/nm), or the attribute ``pixel_size``, or the step of such axes; ValueError where
+    it is not known. The attributes ``ellipse_ratio`` and ``ellipse_angle`` tell the distortion.
     """
     height, width = stream.fields[field].shape
     steps = _reciprocal_axes(stream.axes.get(field, ()))
@@ -82,22 +84,36 @@ def detector_for(
     if not (isinstance(centre, list | tuple) and len(centre) == 2):
         raise ValueError(f"{stream.name}: the attribute 'centre' is [y, x] in pixels")
     middle = (float(centre[0]), float(centre[1]))
+    ellipse = _ellipse(stream)
     if units == "px":
-        return Detector((height, width), middle)
+        return Detector((height, width), middle, ellipse=ellipse)
+    if pixel_size is None:
+        told = stream.attributes.get("pixel_size")
+        pixel_size = float(told) if isinstance(told, int | float) and told > 0 else None
     if pixel_size is None and steps is not None:
         (_, down), (_, across) = steps
         if abs(down - across) > 1e-6 * abs(down):
             raise ValueError(f"{stream.name}: pixels are not square ({down} and {across} 1/nm)")
         pixel_size = abs(down)
     if pixel_size is None:
-        told = stream.attributes.get("pixel_size")
-        pixel_size = float(told) if isinstance(told, int | float) and told > 0 else None
-    if pixel_size is None:
         raise ValueError(
             f"{stream.name} does not say how large a pixel is: "
             'give pixel_size (1/nm), or radii in pixels with units = "px"'
         )
-    return Detector((height, width), middle, pixel_size, units)
+    return Detector((height, width), middle, pixel_size, units, ellipse)
+
+
+def _ellipse(stream: daq.Stream) -> Ellipse:
+    told = [
+        stream.attributes.get(name, default)
+        for name, default in (("ellipse_ratio", 1.0), ("ellipse_angle", 0.0))
+    ]
+    if not all(isinstance(value, int | float) for value in told) or not told[0] >= 1:
+        raise ValueError(
+            f"{stream.name}: the attributes ellipse_ratio (1 or more) and ellipse_angle (degrees) "
+            f"are {told[0]!r} and {told[1]!r}"
+        )
+    return Ellipse(float(told[0]), float(told[1]))
 
 
 def _reciprocal_axes(axes: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]] | None:

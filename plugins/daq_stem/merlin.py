@@ -23,15 +23,14 @@ from daq_stem.merlin_header import (
     sequence_and_fixed,
     time_zone,
 )
-from daq_stem.merlin_raw import check_installed, decode
+from daq_stem.merlin_pixels import unpack
+from daq_stem.merlin_raw import check_installed
+from daq_stem.merlin_sequence import LARGEST_GAP, NOT_ALIKE, NumberColumns, in_order
 
 log = logging.getLogger(__name__)
 
 BATCH_BYTES = 8 << 20
 """A batch holds at most this much, and at least one frame."""
-
-LARGEST_GAP = 1_000_000
-"""More missing frames than this in one place is taken for a damaged header."""
 
 
 class MerlinReader(daq.Reader):
@@ -67,7 +66,7 @@ class MerlinReader(daq.Reader):
     def __init__(self) -> None:
         self.repeats = 0
         """Frames dropped because their number had come before."""
-        self._frames: npt.NDArray[Any] | None = None
+        self._frames: npt.NDArray[np.uint8] | None = None
 
     def open(self, path: Path, config: Any) -> Sequence[daq.Stream]:
         """Read the first header and map the file into memory."""
@@ -94,23 +93,15 @@ class MerlinReader(daq.Reader):
                 check_installed()
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
-        self._frames = np.memmap(
-            path,
-            dtype=np.dtype(
-                [
-                    ("header", f"S{self._header.offset}"),
-                    ("pixels", f"V{frame_bytes - self._header.offset}"),
-                ]
-            ),
-            mode="r",
-            shape=(self._count,),
-        )
+        self._frames = np.memmap(path, np.uint8, "r", shape=(self._count, frame_bytes))
+        self._columns = NumberColumns(self._frame_header(0), self._header)
         if self._count > 1:
             self._number(1)  # a header that lies about the size shows in the next frame
         return [self._stream(parse_hdr(path.with_suffix(".hdr")))]
 
     def batches(self, start: dict[str, int]) -> Iterator[daq.Batch | daq.Missing]:
         """Yield the frames from ``start`` on; raise ValueError where the file is damaged."""
+        assert self._frames is not None
         begin = start.get("", 0)
         clock = Clock(
             self._header.attributes["exposure_time"], self._changed, self._config.timezone
@@ -118,27 +109,24 @@ class MerlinReader(daq.Reader):
         base, following = self._number(0), 0
         self.repeats = 0
         at_once = max(1, min(256, BATCH_BYTES // self._header.frame_bytes))
+        offset = self._header.offset
         try:
             for first in range(0, self._count, at_once):
-                run = _Run(following)
-                for position in range(first, min(first + at_once, self._count)):
-                    try:
-                        number = self._number(position) - base
-                    except ValueError:
-                        yield from self._batch(run, begin)
-                        raise
-                    if number < following:
-                        self._check_repeat(position)
-                        self.repeats += 1
-                        continue
-                    if number > following:
-                        yield from self._batch(run, begin)
-                        yield from self._gap(following, number, begin, position)
-                        run = _Run(number)
-                    run.positions.append(position)
-                    run.times.append(clock.stamp(self._frame_header(position)))
-                    following = number + 1
-                yield from self._batch(run, begin)
+                frames = self._frames[first : first + at_once]
+                numbers = self._columns.numbers(frames[:, :offset])
+                bad = np.flatnonzero(numbers == NOT_ALIKE)
+                good = int(bad[0]) if len(bad) else len(frames)
+                frames, numbers = frames[:good], numbers[:good] - base
+                runs = list(in_order(numbers, following))
+                self._drop_repeats(first, np.arange(good), runs)
+                for index, positions in runs:
+                    if index > following:
+                        yield from self._gap(following, index, begin, first + int(positions[0]))
+                    times = clock.stamps(frames[positions, :offset])
+                    yield from self._batch(index, frames, positions, times, begin)
+                    following = index + len(positions)
+                if len(bad):
+                    self._number(first + good)  # says what is wrong with it
         finally:
             self._report(clock)
         if self._rest:
@@ -175,7 +163,7 @@ class MerlinReader(daq.Reader):
 
     def _frame_header(self, position: int) -> bytes:
         assert self._frames is not None
-        return bytes(self._frames["header"][position])
+        return self._frames[position, : self._header.offset].tobytes()
 
     def _number(self, position: int) -> int:
         """Sequence number of a frame, whose header is checked against the first."""
@@ -192,19 +180,27 @@ class MerlinReader(daq.Reader):
             )
         return number
 
-    def _check_repeat(self, position: int) -> None:
-        """Refuse frames that come once for each of two counters: they are no repeats.
+    def _drop_repeats(
+        self,
+        first: int,
+        positions: npt.NDArray[np.int64],
+        runs: Sequence[tuple[int, npt.NDArray[np.int64]]],
+    ) -> None:
+        """Count the frames that are in no run; refuse those that come once for each of two counters.
 
         A counter that alternates from number to number is read on (continuous acquisition).
         """
-        (before, _, one), (number, _, other) = (
-            sequence_and_fixed(self._frame_header(at)[:LEAD]) for at in (position - 1, position)
-        )
-        if number == before and one != other:
-            raise ValueError(
-                f"{self._path}: frame {position} has the number of the one before it and is of "
-                "another counter; files of two counters are not read"
+        taken = np.concatenate([run for _, run in runs]) if runs else positions[:0]
+        for position in (first + np.setdiff1d(positions, taken)).tolist():
+            (before, _, one), (number, _, other) = (
+                sequence_and_fixed(self._frame_header(at)[:LEAD]) for at in (position - 1, position)
             )
+            if number == before and one != other:
+                raise ValueError(
+                    f"{self._path}: frame {position} has the number of the one before it and is of "
+                    "another counter; files of two counters are not read"
+                )
+            self.repeats += 1
 
     def _gap(self, following: int, number: int, begin: int, position: int) -> Iterator[daq.Missing]:
         if number - following > LARGEST_GAP:
@@ -217,28 +213,26 @@ class MerlinReader(daq.Reader):
             reason = f"{self._path.name}: numbers not in the file"
             yield daq.Missing("", number - first, reason, first)
 
-    def _batch(self, run: _Run, begin: int) -> Iterator[daq.Batch]:
-        """Give the frames of a run, those from index ``begin`` on."""
-        skipped = min(max(0, begin - run.first), len(run.positions))
-        positions = run.positions[skipped:]
-        if not positions:
+    def _batch(
+        self,
+        index: int,
+        frames: npt.NDArray[np.uint8],
+        positions: npt.NDArray[np.int64],
+        times: npt.NDArray[np.int64],
+        begin: int,
+    ) -> Iterator[daq.Batch]:
+        """Give the frames at ``positions``, of which the first has ``index``, from ``begin`` on."""
+        skipped = min(max(0, begin - index), len(positions))
+        positions = positions[skipped:]
+        if not len(positions):
             return
-        times = np.array(run.times[skipped:], np.int64)
-        yield daq.Batch("", {"frame": self._pixels(positions), "time": times}, run.first + skipped)
-
-    def _pixels(self, positions: list[int]) -> npt.NDArray[Any]:
-        assert self._frames is not None
-        shape, dtype = self._header.shape, self._header.dtype
-        if self._header.raw:
-            raw = [self._frames[position].tobytes() for position in positions]
-            return np.ascontiguousarray(decode(raw, shape, dtype)[:, ::-1])
-        stored = np.dtype((dtype.newbyteorder(">"), shape))
-        frames = self._frames["pixels"]
         if positions[-1] - positions[0] + 1 == len(positions):
-            frames = frames[positions[0] : positions[-1] + 1]
+            chosen = frames[positions[0] : positions[-1] + 1]
         else:
-            frames = frames[positions]
-        return frames.view(stored)[:, ::-1].astype(dtype, order="C")
+            chosen = frames[positions]
+        pixels = np.empty((len(positions), *self._header.shape), self._header.dtype)
+        unpack(self._header, chosen, pixels)
+        yield daq.Batch("", {"frame": pixels, "time": times[skipped:]}, index + skipped)
 
     def _report(self, clock: Clock) -> None:
         if self.repeats:
@@ -249,18 +243,16 @@ class MerlinReader(daq.Reader):
             )
 
 
-class _Run:
-    """Frames whose numbers follow on each other, and where they stand in the file."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self.positions: list[int] = []
-        self.times: list[int] = []
-
-
 def _first_header(lead: bytes) -> FrameHeader:
-    if lead.startswith(MAGIC):
-        offset = lead.split(b",", 3)[2:3]
-        if offset and offset[0].isdigit():
-            return parse_first(lead[: int(offset[0])])
-    return parse_first(lead[:LEAD])
+    """Return what the first header says; the header after it tells whether U01 is packed."""
+    if not lead.startswith(MAGIC):
+        return parse_first(lead[:LEAD])
+    offset = lead.split(b",", 3)[2:3]
+    first = lead[: int(offset[0])] if offset and offset[0].isdigit() else lead[:LEAD]
+    header = parse_first(first)
+    if header.fixed[4] == b"U01":
+        stored = (header.frame_bytes - header.offset) // 8
+        whole = header.offset + stored
+        if len(lead) == whole or lead[whole:].startswith(MAGIC):
+            return parse_first(first, stored)
+    return header

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import daq
 
 MAGIC = b"MQ1,"
 
-PIXELS = {b"U08": "u1", b"U16": "u2", b"U32": "u4", b"U64": "u8"}
-"""dtype of the pixels in a processed file, where they are big endian."""
+PIXELS = {b"U01": "u1", b"U08": "u1", b"U16": "u2", b"U32": "u4", b"U64": "u8"}
+"""dtype of processed pixels, which are big endian. U01 may be packed, eight pixels in a byte; the
+cameras seen so far say U08 for one bit."""
 
 RAW_PIXELS = {1: "u1", 6: "u1", 12: "u2", 24: "u4"}
 """dtype of decoded pixels in a RAW file, by counter depth in bits."""
@@ -48,10 +50,15 @@ class FrameHeader:
     """Header and pixels."""
     fixed: tuple[bytes, ...]
     attributes: dict[str, Any]
+    packed: bool = False
+    """Eight pixels in a byte (U01), the first one in its highest bit."""
 
 
-def parse_first(header: bytes) -> FrameHeader:
-    """Return what the first frame header says; raise ValueError in one clear line."""
+def parse_first(header: bytes, stored: int | None = None) -> FrameHeader:
+    """Return what the first frame header says; raise ValueError in one clear line.
+
+    ``stored`` is the number of bytes of the pixels where it is known: it tells whether U01 is packed.
+    """
     if not header.startswith(MAGIC):
         raise ValueError("it does not begin with MQ1, so it is not a Merlin file")
     parts = header.split(b",")
@@ -66,7 +73,7 @@ def parse_first(header: bytes) -> FrameHeader:
             f"the header of the first frame lies: offset {offset}, {width} x {height} pixels"
         )
     depth = _depth(header)
-    raw = kind == b"R64"
+    raw, packed = kind == b"R64", False
     if raw:
         if depth not in RAW_PIXELS:
             raise ValueError(f"RAW needs a counter depth of 1, 6, 12 or 24 bit, not {depth}")
@@ -81,6 +88,9 @@ def parse_first(header: bytes) -> FrameHeader:
     elif kind in PIXELS:
         shape, dtype = (height, width), np.dtype(PIXELS[kind])
         size = width * height * dtype.itemsize
+        packed = kind == b"U01" and width % 8 == 0 and stored == size // 8
+        if packed:
+            size //= 8
     else:
         raise ValueError(f"pixels of type {kind.decode('ascii', 'replace')} are not known")
     attributes: dict[str, Any] = {
@@ -95,7 +105,8 @@ def parse_first(header: bytes) -> FrameHeader:
     if depth is not None:
         attributes["counter_depth_bits"] = depth
         attributes["saturation_value"] = (1 << depth) - 1
-    return FrameHeader(offset, shape, raw, dtype, offset + size, tuple(parts[2:9]), attributes)
+    fixed = tuple(parts[2:9])
+    return FrameHeader(offset, shape, raw, dtype, offset + size, fixed, attributes, packed)
 
 
 def _rest(parts: Sequence[bytes]) -> dict[str, Any]:
@@ -136,7 +147,7 @@ class Clock:
 
     The extension MQ1A holds the time in UTC, to the nanosecond. A header without it holds local
     time: it is read in ``timezone``. A frame without either gets the time of the frame before it
-    plus the exposure time; if it is the first, the time when the file was last changed.
+    plus the exposure time; if it is the first, ``changed``, when the file was last changed.
     """
 
     def __init__(self, exposure: float, changed: int, timezone: str) -> None:
@@ -145,6 +156,54 @@ class Clock:
         self._zone = time_zone(timezone)
         self.unreadable = 0
         """Frames without a time stamp that could be read."""
+
+    def stamps(self, headers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Return the times of the next frames, whose headers are the rows [frame, byte].
+
+        As `stamp` for each; all at once where all have their time stamp at the same place.
+        """
+        if not len(headers):
+            return np.empty(0, np.int64)
+        times = self._alike(headers)
+        if times is None:
+            times = np.array([self.stamp(row.tobytes()) for row in headers], np.int64)
+        self._before = int(times[-1])
+        return times
+
+    def _alike(self, headers: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64] | None:
+        """Return all times, None where that takes a look at each header."""
+        first = headers[0].tobytes()
+        found = first.rfind(b"MQ1A,")
+        if found >= 0:
+            begin = found + 5
+            text = first[begin:].split(b",", 1)[0].rstrip(b"Z")
+            before = found
+        else:
+            parts = first.split(b",", 10)
+            text = parts[9]
+            begin = sum(map(len, parts[:9])) + 9
+            before = begin - 1
+        end = begin + len(text)
+        around = [*range(before, begin), end]
+        if (
+            not 10 <= len(text) <= 40
+            or end >= headers.shape[1]
+            or (headers[:, around] != headers[0, around]).any()
+        ):
+            return None
+        if found < 0 and b"MQ1A," in headers.tobytes():
+            return None
+        texts = np.ascontiguousarray(headers[:, begin:end]).view(f"S{len(text)}")[:, 0]
+        try:
+            times = texts.astype("M8[ns]").astype(np.int64)
+        except ValueError:
+            return None
+        if (times <= 0).any():
+            return None
+        if found >= 0:
+            return times
+        offsets = {self._offset(int(time)) for time in (times.min(), times.max())}
+        return times - offsets.pop() if len(offsets) == 1 else None
 
     def stamp(self, header: bytes) -> int:
         """Return the time of the next frame."""
@@ -164,13 +223,15 @@ class Clock:
 
     def _local(self, header: bytes) -> int | None:
         time = _nanoseconds(header.split(b",", 10)[9])
-        if time is None:
-            return None
+        return None if time is None else time - self._offset(time)
+
+    def _offset(self, wall: int) -> int:
+        """Return local time less UTC, ns, at a local time."""
         # the offset from UTC belongs to whole seconds
-        wall = datetime.fromtimestamp(time // 10**9, UTC).replace(tzinfo=self._zone)
-        offset = wall.utcoffset()
+        local = datetime.fromtimestamp(wall // 10**9, UTC).replace(tzinfo=self._zone)
+        offset = local.utcoffset()
         assert offset is not None
-        return time - round(offset.total_seconds()) * 10**9
+        return round(offset.total_seconds()) * 10**9
 
 
 def time_zone(name: str) -> tzinfo:
@@ -197,9 +258,14 @@ def _nanoseconds(text: bytes) -> int | None:
 def parse_hdr(path: Path) -> dict[str, str]:
     """Return the keys and values of a .hdr file, empty where there is none or it is no such file."""
     try:
-        text = path.read_bytes()[: 1 << 16].decode("latin-1")
+        return parse_hdr_text(path.read_bytes()[: 1 << 16])
     except OSError:
         return {}
+
+
+def parse_hdr_text(content: bytes) -> dict[str, str]:
+    """Return the keys and values of an acquisition header, empty where it is none."""
+    text = content.decode("latin-1")
     if not text.startswith("HDR"):
         return {}
     values = {}
@@ -212,8 +278,22 @@ def parse_hdr(path: Path) -> dict[str, str]:
     return values
 
 
+def frames_expected(hdr: dict[str, str]) -> int | None:
+    """Return the number of frames of an acquisition, None where it is open."""
+    try:
+        return int(hdr["Frames in Acquisition (Number)"]) or None
+    except (KeyError, ValueError):
+        return None
+
+
 def scan_shape(hdr: dict[str, str]) -> tuple[int, int] | None:
-    """Return the scan [y, x] where the camera was triggered once a line, else None."""
+    """Return the scan [y, x]: ScanX and ScanY, or a line for each trigger; else None."""
+    try:
+        x, y = int(hdr["ScanX"]), int(hdr["ScanY"])
+        if x > 0 and y > 0:
+            return y, x
+    except (KeyError, ValueError):
+        pass
     try:
         frames = int(hdr["Frames in Acquisition (Number)"])
         line = int(hdr["Frames per Trigger (Number)"])

@@ -199,8 +199,7 @@ class Detector:
 
     def frame(self, number: int, channel: int = 0) -> npt.NDArray[Any]:
         """Return the frame of an image as it is sent, in the byte order of this machine."""
-        frame = np.roll(self.pool[number % len(self.pool)], channel, axis=1)
-        frame = frame.copy()
+        frame: npt.NDArray[Any] = np.roll(self.pool[number % len(self.pool)], channel, axis=1)
         frame[self.mask != 0] = np.iinfo(frame.dtype).max
         return frame
 

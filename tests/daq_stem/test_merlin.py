@@ -292,6 +292,7 @@ def test_raw_with_the_extra(recordings: Path) -> None:
 def test_is_registered() -> None:
     import daq_stem
 
-    assert [reader.suffixes for reader in daq_stem.daq_readers()] == [(".mib",)]
+    assert MerlinReader in daq_stem.daq_readers()
+    assert MerlinReader.suffixes == (".mib",)
     names = [analysis.name for analysis in daq_stem.daq_analyses()]
-    assert names == ["drift", "ecm", "fem", "structure_dynamics", "virtual"]
+    assert {"drift", "ecm", "fem", "structure_dynamics", "virtual"} <= set(names)

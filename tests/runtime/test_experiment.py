@@ -301,6 +301,21 @@ def test_corrections_are_numbers_or_files_beside_the_configuration(tmp_path: Pat
         np.testing.assert_array_equal(array, again[name])
 
 
+def test_attributes_are_a_table_or_a_file_beside_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "camera.toml").write_text("centre = [3.5, 4.5]\npixel_size = 0.1\n")
+    table = TEXT + "\n[sources.camera.attributes]\ncentre = [3.5, 4.5]\npixel_size = 0.1\n"
+    file = TEXT.replace("[sources.camera]", '[sources.camera]\nattributes = "camera.toml"')
+
+    for text in (table, file):
+        source = read(text, base=tmp_path).sources["camera"]
+        assert source.attributes == {"centre": [3.5, 4.5], "pixel_size": 0.1}
+        assert source.resolved()["attributes"] == source.attributes
+    with pytest.raises(daq.ConfigError, match=r"camera\.toml: no such file"):
+        read(file, base=tmp_path / "elsewhere")
+    with pytest.raises(daq.ConfigError, match=r"camera\.attributes: text, numbers"):
+        read(table.replace("0.1", "2026-01-01"), base=tmp_path)
+
+
 def test_corrections_that_are_not_there_or_not_numbers(tmp_path: Path) -> None:
     (tmp_path / "text.npy").write_text("not an array")
     np.save(tmp_path / "words.npy", np.array(["a"]))

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import daq
 from daq_stem.views.activation import Arrhenius
+from daq_stem.views.calibration import Calibration
 from daq_stem.views.correlation import Ageing, CorrelationFunction, TwoTime
 from daq_stem.views.drift import Drift
 from daq_stem.views.maps import LocalOrder, OrderOverQ, RelaxationTimes
 from daq_stem.views.pattern import Pattern
 from daq_stem.views.progress import Progress
+from daq_stem.views.ring_strain import RingStrain
 from daq_stem.views.structure import Relation, RelationOverScans, Sectors
 
 VIEWS: list[type[daq.View]] = [
     RelaxationTimes,
     LocalOrder,
     Pattern,
+    Calibration,
     CorrelationFunction,
     Relation,
     Arrhenius,
     Progress,
+    RingStrain,
     Drift,
     RelationOverScans,
     OrderOverQ,
