@@ -36,6 +36,12 @@ class StepConfig(daq.Config):
     temperature_step: float = daq.setting(
         2.0, "K", "where segments are not told, a change by more begins a step", gt=0
     )
+    load_step: float = daq.setting(
+        0.1, "", "so does a change of what is held by more, of the most that was held", gt=0
+    )
+    temperature: float | None = daq.setting(
+        None, "K", "of the specimen, where readings do not tell it", gt=0
+    )
     area: float | None = daq.setting(
         None, "m2", "cross-section: stress may be a force then, as load frames give it", gt=0
     )
@@ -73,6 +79,7 @@ class Step:
     kelvin: float = 0.0
     load: float = 0.0
     readings: int = 0
+    first_load: float = math.nan
 
     def add(self, seconds: float, value: float, T: float, load: float) -> bool:
         """Take a reading; True where it begins a new bin."""
@@ -117,7 +124,7 @@ class Steps:
     Parameters
     ----------
     stream
-        With ``temperature`` K or degC and the field ``value``, ``load`` where it is there, stresses in
+        With ``temperature`` K or degC (or the setting) and the field ``value``, ``load`` where it is there, stresses in
         Pa to GPa (forces with ``area``), strains as numbers or % (lengths with ``length``);
         ``elapsed`` s, else time since the first reading of the step; ``segment`` or ``step`` and
         ``sample`` where known.
@@ -134,19 +141,22 @@ class Steps:
 
     def __init__(self, stream: daq.Stream, value: str, load: str, config: Any) -> None:
         self.name = stream.name
-        for field in ("temperature", value):
+        told = "temperature" in stream.fields or config.temperature is None
+        for field in ("temperature", value) if told else (value,):
             if field not in stream.fields or stream.fields[field].shape:
                 raise ValueError(
                     f"{self.name} has no field {field!r} with one number per record; it has "
                     f"{', '.join(sorted(set(stream.fields) - {'time'}))}"
+                    + ("; or give temperature = ... (K)" if field == "temperature" else "")
                 )
-        units = stream.fields["temperature"].units
+        units = stream.fields["temperature"].units if told else "K"
         if units not in ZERO_OF:
             raise ValueError(
                 f"{self.name}: temperature is in {units or 'no units'!r}, known are "
                 f"{', '.join(ZERO_OF)}"
             )
         self._zero = ZERO_OF[units]
+        self._most = 0.0
         if "elapsed" in stream.fields and stream.fields["elapsed"].units != "s":
             raise ValueError(f"{self.name}: elapsed is not in s: let the reader convert it")
         self._stream = stream
@@ -186,13 +196,16 @@ class Steps:
                 continue
             step = self._step
             if step is not None and self._breaks(
-                step, int(segment), int(sample), float(T), t, seconds
+                step, int(segment), int(sample), float(T), float(load), seconds
             ):
                 if len(step):
                     yield step, True
                 step = None
             if step is None:
-                step = Step(self._count, int(segment), int(sample), self._left_out, begun=int(t))
+                step = Step(
+                    self._count, int(segment), int(sample), self._left_out, begun=int(t),
+                    first_load=float(load),
+                )  # fmt: skip
                 self._step, self._left_out = step, 0
                 self._count += 1
             elapsed = float(seconds) if "elapsed" in self._fields else (int(t) - step.begun) / 1e9
@@ -215,11 +228,18 @@ class Steps:
         self._step = None
 
     def _breaks(
-        self, step: Step, segment: int, sample: int, T: float, t: int, seconds: float
+        self, step: Step, segment: int, sample: int, T: float, load: float, seconds: float
     ) -> bool:
         if segment != step.segment or sample != step.sample:
             return True
-        if self._segment is not None or not step.readings:
+        if math.isfinite(load):
+            self._most = max(self._most, abs(load))
+        if self._segment is not None:
+            return False
+        # of the first reading too, which is in no fit: the load may come with the second
+        if math.isfinite(load) and abs(load - step.first_load) > self.config.load_step * self._most:
+            return True
+        if not step.readings:
             return False
         restarted = "elapsed" in self._fields and seconds < 0.5 * step.elapsed
         return restarted or abs(T - step.temperature) > self.config.temperature_step
@@ -227,7 +247,9 @@ class Steps:
     def _columns(self, batch: daq.Batch) -> tuple[npt.NDArray[Any], ...]:
         count = len(batch)
         value = self._factor(self._value) * np.asarray(batch[self._value], np.float64)
-        T = np.asarray(batch["temperature"], np.float64) + self._zero
+        T = np.full(count, self.config.temperature, np.float64)
+        if "temperature" in self._fields:
+            T = np.asarray(batch["temperature"], np.float64) + self._zero
         load = np.full(count, np.nan)
         if self._load in self._fields:
             load = self._factor(self._load) * np.asarray(batch[self._load], np.float64)

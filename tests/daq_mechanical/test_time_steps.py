@@ -60,3 +60,27 @@ def test_a_temperature_without_a_unit_is_refused(measured: Any) -> None:
     fields = dict(readings.stream.fields) | {"temperature": daq.Field("<f8")}
     with pytest.raises(ValueError, match="temperature is in 'no units', known are K, degC"):
         run_analysis(analysis, {"frame": daq.Stream("frame", fields)}, [], {})
+
+
+def test_a_load_that_changes_begins_a_step_and_a_frame_without_thermometer_is_told() -> None:
+    """A standard linear solid: nothing, 100 N, then 150 N; 30 s, 0.5 and 1 kN/mm."""
+    seconds = np.arange(420)
+    force = np.where(seconds < 20, 0.0, np.where(seconds < 220, 100.0, 150.0))
+    force += 0.02 * np.random.default_rng(0).standard_normal(420)
+    lag, displacement = 0.0, []
+    for load in force:
+        displacement.append(load / 500 + lag)
+        lag += (load / 1000 - lag) * (1 - np.exp(-1 / 30))
+    fields = {"stress": daq.Field("<f8", (), "N"), "strain": daq.Field("<f8", (), "mm")}
+    stream = daq.Stream("frame", fields)
+    arrays = {"stress": force, "strain": np.array(displacement), "time": seconds * 10**9}
+    told = {"area": 1e-6, "length": 0.02, "temperature": 400.0, "skip": 0.5}
+
+    fits = run_analysis(Creep, {"frame": stream}, [daq.Batch("frame", arrays)], told)["fits"]
+
+    final = fits["final"] == 1
+    np.testing.assert_allclose(fits["stress"][final], [0.0, 1e8, 1.5e8], atol=1e5)
+    np.testing.assert_allclose(fits["ln_tau"][final][1], np.log(30), atol=0.02)
+    np.testing.assert_allclose(fits["temperature"], 400.0)
+    with pytest.raises(ValueError, match=r"no field 'temperature' .* temperature = "):
+        run_analysis(Creep, {"frame": stream}, [daq.Batch("frame", arrays)], {"area": 1e-6})
