@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 __all__ = [
+    "Aborted",
     "Analysis",
     "Batch",
     "Config",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Analysis": "analysis", "Batch": "streams", "Config": "config", "ConfigError": "config",
+    "Aborted": "source", "Analysis": "analysis", "Batch": "streams", "Config": "config", "ConfigError": "config",
     "Field": "streams", "Join": "join", "Missing": "streams", "NO_TIME": "streams",
     "PixelBins": "pixel_bins",
     "Reader": "reader", "Rebatch": "rebatch", "Run": "run", "Source": "source",
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from daq.reader import Reader
     from daq.rebatch import Rebatch
     from daq.run import Run
-    from daq.source import Source, SourceContext
+    from daq.source import Aborted, Source, SourceContext
     from daq.streams import NO_TIME, Batch, Field, Missing, Stream
     from daq.view import View
 

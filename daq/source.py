@@ -12,6 +12,14 @@ from daq.config import Config as BaseConfig
 from daq.streams import Array, Batch, Missing, Stream
 
 
+class Aborted(ValueError):
+    """Raised in `Source.batches` by an instrument that has gone, or ended before its time.
+
+    Its streams end as ``aborted`` with this message; what came before is kept, and nothing is
+    started again. Any other ValueError means bad data: the streams end as ``failed``.
+    """
+
+
 class SourceContext:
     """What the runtime lends to a source: the wish to stop, waiting, and memory to fill.
 

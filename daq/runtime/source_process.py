@@ -20,7 +20,7 @@ from daq.discovery import Plugins
 from daq.runtime import child
 from daq.runtime.ended_streams import ending, open_or_ended
 from daq.runtime.experiment import load_corrections
-from daq.source import Source, SourceContext
+from daq.source import Aborted, Source, SourceContext
 from daq.streams import Array, Batch, Field, Missing, Stream
 
 log = logging.getLogger("source")
@@ -95,6 +95,8 @@ class SourceRunner:
                 bad = None
                 try:
                     status, reason = self._pump(publisher, start)
+                except Aborted as error:
+                    status, reason = "aborted", str(error)
                 except ValueError as error:
                     # Bad data: it would be as bad after a restart. What came before it is kept.
                     bad, status, reason = error, "failed", str(error)
@@ -247,8 +249,8 @@ class SourceRunner:
     def _ending(self, stream: Stream, status: str, reason: str) -> tuple[str, str]:
         assert self._publisher is not None
         count = self._publisher.next(stream.name)
-        if status == "complete" and stream.expect is not None and count < stream.expect:
-            why = self._stop_reason or "the source ended early"
+        if status != "failed" and stream.expect is not None and count < stream.expect:
+            why = reason or self._stop_reason or "the source ended early"
             return "aborted", f"{why}: {count} of {stream.expect} records"
         if status == "complete" and self._stop_reason == "the supervisor is gone":
             return "aborted", self._stop_reason

@@ -287,9 +287,9 @@ class Secop(daq.Source):
             self._readings.forget()
 
     def _wait(self, error: OSError) -> None:
-        """Wait before the next try; raise ValueError where that has been long enough."""
+        """Wait before the next try; raise `daq.Aborted` where that has been long enough."""
         if time.monotonic() - self._away_since >= self._config.reconnect:
-            raise ValueError(
+            raise daq.Aborted(
                 f"no SECoP node at {self._where} for {self._config.reconnect:g} s ({error}); is it "
                 "running, and are host and port right?"
             )

@@ -224,9 +224,7 @@ class Dectris(daq.Source):
         except _GiveUpError as error:
             yield from self._flush()
             log.error("%s", error)
-            if not self._expects:
-                raise ValueError(str(error)) from None
-            # the records that were announced and are not there make it "aborted"
+            raise daq.Aborted(str(error)) from None
         except SimplonError as error:
             yield from self._flush()
             raise ValueError(str(error)) from None

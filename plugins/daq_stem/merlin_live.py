@@ -244,11 +244,8 @@ class Merlin(daq.Source):
                 else:
                     yield from self._some(self._stream)
         except (EndedEarlyError, RefusedError) as error:
-            expected = self._expected()
-            if expected is None or self._acquisitions.following >= expected:
-                raise ValueError(str(error)) from None
-            # The stream is closed as aborted, since it is shorter than was said.
             log.error("%s", error)
+            raise daq.Aborted(str(error)) from None
 
     def close(self) -> None:
         """Stop the acquisition that this source has started, disconnect, and say what went wrong."""

@@ -85,7 +85,7 @@ def test_source_and_node_may_die(start_run: Runs, scripted: Runs) -> None:
         np.testing.assert_array_equal(sample["value"], np.arange(9))
         np.testing.assert_array_equal(sample["time"], (START + np.arange(9)) * 1e9)
         assert sample["valid"][()].all()
-        assert sample.attrs["status"] == "failed"
+        assert sample.attrs["status"] == "aborted"
 
 
 def test_maps_have_the_temperature_that_the_holder_measured(simulated: Runs) -> None:

@@ -15,7 +15,7 @@ from daq.bus.publisher import Publisher
 from daq.recording.reader import RunReader
 from daq.recording.verify import verify
 
-from .checks import assert_begins_like, camera, expected, recorded, spots_config, wait_until
+from .checks import assert_begins_like, camera, expected, log, recorded, spots_config, wait_until
 
 STALLS = """
 [sources.camera]
@@ -267,3 +267,14 @@ def test_nothing_before_hello(start: Any) -> None:
     assert answer is not None and answer.kind == "error" and answer.header["code"] == "owned"
     connection.close()
     assert run.finish() == 0, run.said()
+
+
+def test_an_instrument_that_ends_before_its_time_is_not_started_again(start: Any) -> None:
+    run = start(stalls(deed="abort"))
+    assert run.finish() == 1
+    assert "the camera was switched off" in run.said()
+    assert not log(run.run_folder, "restart")
+    with RunReader(run.run_folder) as reader:
+        why = "the camera was switched off: 96 of 200 records"
+        assert reader.closed("camera") == (96, "aborted", why)
+        assert reader.finished is not None and reader.finished[0] == "aborted"

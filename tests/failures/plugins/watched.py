@@ -132,9 +132,9 @@ class Stalls(daq.Source):
         batch: int = daq.setting(8, "", "records that travel together", ge=1)
         dtype: str = daq.setting("<u2", "", "of the frames")
         stall: float = daq.setting(0.0, "s", "how long it stalls in the middle", ge=0)
-        deed: Literal["none", "shape", "dtype", "nan", "jump", "repeat", "raise", "hang"] = (
-            daq.setting("none", "", "what it does in the middle")
-        )
+        deed: Literal[
+            "none", "shape", "dtype", "nan", "jump", "repeat", "raise", "abort", "hang"
+        ] = daq.setting("none", "", "what it does in the middle")
 
     def open(self, config: Any) -> Sequence[daq.Stream]:
         self.config = config
@@ -162,6 +162,8 @@ class Stalls(daq.Source):
                         continue
                     case "raise":
                         raise RuntimeError("the camera has gone away")
+                    case "abort":
+                        raise daq.Aborted("the camera was switched off")
                     case "hang":
                         time.sleep(3600)
             yield daq.Batch("", {"frame": frames, "time": indices * 1000}, first)
