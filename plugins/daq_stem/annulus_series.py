@@ -193,7 +193,7 @@ class AnnulusSeries:
         estimate = np.where(fit.flag == LOWER_BOUND, longest, np.minimum(fit.ln_tau, longest))
         interval = self._errors.interval(estimate, np.log(self.series.mean_intensity()[at]))
         if self._shape is not None:
-            interval = interval.widened(self._shape.ln_tau_error(estimate))
+            interval = interval.widened(self._shape.ln_tau_error(estimate, self._ln_lasts()))
         self._fit_sectors(at, empty)
         interval = interval.widened(np.full(len(at), self._standing(empty)))
         fast = self._weak(fit) | (fit.flag == AT_BOUND)
@@ -331,7 +331,9 @@ class AnnulusSeries:
         beta = maps.beta[determined]
         shape = self._shape
         if shape is not None and np.isfinite(mean):
-            error = float(np.hypot(error, shape.ln_tau_error(np.array([mean]))[0]))
+            error = float(
+                np.hypot(error, shape.ln_tau_error(np.array([mean]), self._ln_lasts())[0])
+            )
         fitted = maps.gamma[determined]
         return {
             "gamma": float(np.mean(fitted)) if len(fitted) else np.nan,
@@ -510,9 +512,13 @@ class AnnulusSeries:
 
     def _longest(self) -> float:
         """Ln of the longest tau that is told, s."""
+        return self._ln_lasts() + float(np.log(self.settings.longest))
+
+    def _ln_lasts(self) -> float:
+        """Ln of how long the series is so far, s."""
         ages = self.ages
         lasts = float(np.nanmax(ages)) if np.isfinite(ages).any() else 0.0
-        return float(np.log(self.settings.longest * max(lasts, self.series.period * 1e-9)))
+        return float(np.log(max(lasts, self.series.period * 1e-9)))
 
     @property
     def _simulated_gamma(self) -> float:

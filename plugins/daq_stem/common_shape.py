@@ -26,6 +26,10 @@ EXPONENTS = np.round(np.arange(0.5, 1.65, 0.1), 1)
 BEFORE = (1.0, 0.1)
 """Exponent, and its standard deviation, that is expected before anything was measured."""
 
+BEYOND = 0.1
+"""By so much the exponent may change for each e-fold of time beyond the series: a mixture of
+exponentials begins with 1, whatever it is later."""
+
 FEWEST = 48
 """Positions, and replicas, below which nothing is said."""
 
@@ -47,10 +51,14 @@ class CommonShape:
     error: float
     slope: tuple[float, float]
 
-    def ln_tau_error(self, ln_tau: Floats) -> Floats:
-        """Return what the error of gamma does to ln tau, 1 sigma, [n]; 0 where it is not known."""
+    def ln_tau_error(self, ln_tau: Floats, ln_lasts: float) -> Floats:
+        """Return what not knowing gamma does to ln tau, 1 sigma, [n]; 0 where it is not known.
+
+        ``ln_lasts`` is ln of the length of the series: gamma of what comes later was never seen.
+        """
         change = np.abs(self.slope[0] + self.slope[1] * ln_tau)
-        return np.asarray(np.nan_to_num(change * self.error))
+        unseen = BEYOND * np.maximum(0.0, ln_tau - ln_lasts)
+        return np.asarray(np.nan_to_num(change * np.hypot(self.error, unseen)))
 
 
 def common_shape(
