@@ -384,9 +384,10 @@ def _source(name: str, table: Mapping[str, Any], plugins: Plugins, base: Path) -
     corrections = _found(common.corrections, base, f"{where}.corrections")
     attributes = common.attributes
     if isinstance(attributes, Path):
-        attributes = _parsed(
-            _text(base / attributes.expanduser()), f"{where}.attributes: {attributes}"
-        )
+        file = base / attributes.expanduser()
+        if not file.is_file():
+            raise ConfigError(f"{where}.attributes: {file}: no such file")
+        attributes = _parsed(_text(file), f"{where}.attributes: {file}")
     # what is recorded and sent is JSON
     if not _is_plain(attributes):
         raise ConfigError(f"{where}.attributes: text, numbers, true and false, and arrays of them")
