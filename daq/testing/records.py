@@ -33,12 +33,15 @@ class Records:
         ``(first, count)`` of the records that the instrument lost, in order, not overlapping.
     valid
         One bool per record for those not missing, all true if None.
+    aborted
+        Why the instrument ended it (`daq.Aborted`), empty where it did not.
     """
 
     stream: Stream
     arrays: dict[str, Array]
     missing: tuple[tuple[int, int], ...] = ()
     valid: npt.NDArray[np.bool_] | None = None
+    aborted: str = ""
 
     def __post_init__(self) -> None:
         batch = Batch(self.stream.name, self.arrays)

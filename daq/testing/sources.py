@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -11,7 +12,7 @@ import numpy as np
 from daq import protocol
 from daq.config import Config, validated
 from daq.runtime.direct import OutputStream
-from daq.source import Source, SourceContext
+from daq.source import Aborted, Source, SourceContext
 from daq.streams import Array, Batch, Missing, Stream, check_batch
 from daq.testing.comparison import first_difference
 from daq.testing.records import Records, overwrite
@@ -30,6 +31,9 @@ def record_source(
     name: str = "",
 ) -> dict[str, Records]:
     """Run a source and return its streams with their records, to be fed to `check_analysis`.
+
+    Where the source raises `daq.Aborted`, what came before is returned, and each stream's
+    ``aborted`` says why.
 
     Parameters
     ----------
@@ -145,6 +149,7 @@ class _Session:
         self.source.context = SourceContext(self.stop, self._slot if slots else self._fresh)
         self._slots: dict[str, dict[str, Array]] = {}
         self.stopped = False
+        self.aborted = ""
         given = self._within(lambda: self.source.open(config), "open")
         if given is None or isinstance(given, Stream):
             raise AssertionError(f"{self.who}: open returns a list of streams, not {given!r}")
@@ -167,7 +172,11 @@ class _Session:
         iterator: Iterator[Batch | Missing] = iter(self.source.batches(dict(self.first)))
         after = 0
         while True:
-            item = self._within(lambda: next(iterator, None), "batches")
+            try:
+                item = self._within(lambda: next(iterator, None), "batches")
+            except Aborted as error:
+                self.aborted = str(error)
+                break
             if item is None:
                 break
             self._take(item)
@@ -186,6 +195,8 @@ class _Session:
         """A source that ended by itself has given all that it announced."""
         for short, stream in self.streams.items():
             count = self.expected[short]
+            if self.aborted:
+                raise AssertionError(f"{self.who}: aborted after {count} records: {self.aborted}")
             if stream.expect is not None and (
                 count > stream.expect or (count < stream.expect and not self.stopped)
             ):
@@ -197,7 +208,10 @@ class _Session:
     def records(self) -> dict[str, Records]:
         """Return what was taken, by the full names of the streams."""
         return {
-            self.full[short]: Records.of(stream.renamed(self.full[short]), self.items[short])
+            self.full[short]: dataclasses.replace(
+                Records.of(stream.renamed(self.full[short]), self.items[short]),
+                aborted=self.aborted,
+            )
             for short, stream in self.streams.items()
         }
 

@@ -79,8 +79,8 @@ class Merlin(daq.Source):
 
     Frames of an acquisition that began before the source are left out. A camera that is away in
     mid-run is waited for (``reconnect``). Where the acquisition ends early, the stream ends as
-    ``aborted`` with what came; where nobody knows how many frames there should be, as ``failed``.
-    A source that was restarted goes on where the camera is. Tried with simulated cameras only.
+    ``aborted`` with what came. A source that was restarted goes on where the camera is. Tried with
+    simulated cameras only.
     """
 
     name = "merlin"

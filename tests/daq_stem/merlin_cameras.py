@@ -89,7 +89,10 @@ class Script:
 
 
 class Live:
-    """A source driven by hand; what it gave is in ``frames`` and ``missing`` by index."""
+    """A source driven by hand; what it gave is in ``frames`` and ``missing`` by index.
+
+    ``aborted`` holds the reason where the source says that its instrument ended it.
+    """
 
     def __init__(
         self, port: int, *, start: int = 0, memory: Path | None = None, stop: int | None = None,
@@ -103,6 +106,7 @@ class Live:
         self.missing: list[int] = []
         self.next = start
         self.sizes: list[int] = []
+        self.aborted = ""
         keys = {"host": "127.0.0.1", "port": port, "timeout": 5.0, "reconnect": 0} | keys
         try:
             (self.stream,) = self.source.open(validated(Merlin.Config, keys, ""))
@@ -110,6 +114,8 @@ class Live:
                 self._take(item)
                 if stop is not None and self.next >= stop:
                     self.stop.set()
+        except daq.Aborted as error:
+            self.aborted = str(error)
         finally:
             self.source.close()
 

@@ -194,8 +194,9 @@ def test_another_shape_after_arming_again(detectors: Callable[..., Detector]) ->
 
     detector = fresh()
     runs(detector, 2)
-    with pytest.raises(ValueError, match="series 2 has 20 x 36 pixels uint16, not 20 x 34 uint16"):
-        record_source(Dectris, listening(detector))
+    found = record_source(Dectris, listening(detector))["dectris"]
+    assert "series 2 has 20 x 36 pixels uint16, not 20 x 34 uint16" in found.aborted
+    assert len(found) == 30 and not found.missing
     # where a number of records was promised, it is the records that lack
     detector = fresh()
     assert len(record_source(Dectris, armed(detector, images=30, series=2))["dectris"]) == 30
@@ -270,8 +271,9 @@ def test_a_camera_that_falls_silent_or_is_gone(
 
     thread = threading.Thread(target=three)
     thread.start()
-    with pytest.raises(ValueError, match=r"nothing came for 0.3 s after 3 of 5 images"):
-        record_source(Dectris, listening(detector, silence=0.3))
+    found = record_source(Dectris, listening(detector, silence=0.3))["dectris"]
+    assert "nothing came for 0.3 s after 3 of 5 images" in found.aborted
+    are_frames(found, detector, list(range(3)))
     thread.join()
     detector.command("abort")
 
@@ -280,7 +282,7 @@ def test_a_camera_that_falls_silent_or_is_gone(
     found = record_source(Dectris, listening(detector, series=1, reconnect=0))["dectris"]
     are_frames(found, detector, list(range(25)))
     assert f"tcp://127.0.0.1:{detector.port} is away: waiting for it" in caplog.text
-    assert "for 0 s; is the stream enabled there" in caplog.text
+    assert "for 0 s; is the stream enabled there" in found.aborted
 
 
 def test_a_camera_that_comes_back(detectors: Callable[..., Detector]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -230,14 +232,14 @@ def test_cameras_that_do_not_begin_at_one(begins: int) -> None:
         Live(script.port).holds(IMAGES[:5])
 
 
-def test_frames_of_two_counters_are_refused(caplog: pytest.LogCaptureFixture) -> None:
+def test_frames_of_two_counters_are_refused() -> None:
     two = [
         frame(image, n // 2 + 1).replace(b"0.001000,0,", b"0.001000,%d," % (n % 2))
         for n, image in enumerate(IMAGES)
     ]
     with Script(header(10) + b"".join(two), stay=True) as script:
         live = Live(script.port)
-    assert "ENABLECOUNTER1 to 0" in caplog.text
+    assert "ENABLECOUNTER1 to 0" in live.aborted
     assert len(live.frames) <= 1 < live.stream.expect
 
 
@@ -303,13 +305,13 @@ def test_a_scan_that_does_not_fit() -> None:
         open_(script.port, scan=(3, 3))
 
 
-def test_the_camera_disappears_in_mid_scan(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_camera_disappears_in_mid_scan() -> None:
     cut = frames(IMAGES)[:-1000]
     with Script(header(10) + cut) as script:
         live = Live(script.port)
     whole = len(cut) // (len(frames(IMAGES)) // 10)
     live.holds(IMAGES[:whole])
-    assert f"is gone (it closed the connection) after {whole} of 10 frames" in caplog.text
+    assert f"is gone (it closed the connection) after {whole} of 10 frames" in live.aborted
 
 
 def test_a_camera_that_comes_back_goes_on_in_the_acquisition(
@@ -328,24 +330,23 @@ def test_a_camera_that_stays_away(caplog: pytest.LogCaptureFixture) -> None:
         live = Live(script.port, reconnect=0.3)
     live.holds(IMAGES[:4])
     assert "is away (it closed the connection): waited for, 0.3 s at most" in caplog.text
-    assert "is gone (Connection refused) after 4 of 10 frames of acquisition 1" in caplog.text
+    assert "is gone (Connection refused) after 4 of 10 frames of acquisition 1" in live.aborted
 
 
-def test_where_nobody_knows_how_many_it_fails() -> None:
-    said = r"gone .* after 4 frames"
-    with Script(header(0) + frames(IMAGES[:4])) as script, pytest.raises(ValueError, match=said):
-        open_(script.port)
+def test_gone_where_nobody_knows_how_many_there_should_be() -> None:
+    with Script(header(0) + frames(IMAGES[:4])) as script:
+        live = Live(script.port)
+    live.holds(IMAGES[:4])
+    assert re.search(r"gone .* after 4 frames", live.aborted)
 
 
-def test_an_armed_camera_that_is_idle_has_ended_early(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_armed_camera_that_is_idle_has_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("daq_stem.merlin_live.ASK_AFTER", 0.1)
     lost = {9: b"", 10: b""}
     with camera(fault=lambda number, text: lost.get(number, text)) as detector:
         live = Live(detector.data_port, **armed(detector, trigger="internal"))
     live.holds(IMAGES[:8])
-    assert "ended after 8 of 10 frames: the camera is idle" in caplog.text
+    assert "ended after 8 of 10 frames: the camera is idle" in live.aborted
 
 
 def test_an_armed_camera_whose_acquisition_was_cut_off_takes_the_next(
@@ -370,8 +371,10 @@ def test_a_command_connection_that_was_lost_is_made_again() -> None:
 
         def fault(number: int, text: bytes) -> bytes:
             for client in detector._clients:
-                if client.getsockname()[1] == detector.command_port:
-                    client.shutdown(socket.SHUT_RDWR)
+                # one may be gone already, from the frame before
+                with contextlib.suppress(OSError):
+                    if client.getsockname()[1] == detector.command_port:
+                        client.shutdown(socket.SHUT_RDWR)
             return text
 
         detector.fault = fault
@@ -379,11 +382,11 @@ def test_a_command_connection_that_was_lost_is_made_again() -> None:
         Live(detector.data_port, **keys).holds(np.concatenate([IMAGES, IMAGES]))
 
 
-def test_an_acquisition_that_stalls(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_acquisition_that_stalls() -> None:
     with Script(header(10) + frames(IMAGES[:4]), stay=True) as script:
         live = Live(script.port, stall=0.2)
     live.holds(IMAGES[:4])
-    assert "ended after 4 of 10 frames: no frame for 0.2 s" in caplog.text
+    assert "ended after 4 of 10 frames: no frame for 0.2 s" in live.aborted
 
 
 OTHER = header(10) + frames(made(10, shape=(4, 8)))
@@ -391,13 +394,12 @@ WIDER = header(10) + frames(made(10, "u4"))
 
 
 @pytest.mark.parametrize(("other", "size"), [(OTHER, "4 x 8 (U16"), (WIDER, "6 x 8 (U32")])
-def test_another_size_after_arming_again_ends_it(
-    other: bytes, size: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_size_after_arming_again_ends_it(other: bytes, size: str) -> None:
     with Script(header(10) + frames(IMAGES) + other, stay=True) as script:
-        Live(script.port, acquisitions=2).holds(IMAGES)
-    assert f"the camera now sends frames of {size}" in caplog.text
-    assert "the stream is of 6 x 8 (U16, 1x1, chips 01)" in caplog.text
+        live = Live(script.port, acquisitions=2)
+    live.holds(IMAGES)
+    assert f"the camera now sends frames of {size}" in live.aborted
+    assert "the stream is of 6 x 8 (U16, 1x1, chips 01)" in live.aborted
 
 
 @pytest.mark.parametrize("other", [OTHER, WIDER])
@@ -407,10 +409,11 @@ def test_another_size_is_left_out_until_it_is_as_before(other: bytes) -> None:
     live.holds(np.concatenate([IMAGES, IMAGES]))
 
 
-def test_another_number_of_frames_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_number_of_frames_ends_it() -> None:
     with Script(header(10) + frames(IMAGES) + header(20) + frames(IMAGES), stay=True) as script:
-        Live(script.port, acquisitions=2).holds(IMAGES)
-    assert "an acquisition of 20 frames begins, and the first one had 10" in caplog.text
+        live = Live(script.port, acquisitions=2)
+    live.holds(IMAGES)
+    assert "an acquisition of 20 frames begins, and the first one had 10" in live.aborted
 
 
 GARBAGE = [

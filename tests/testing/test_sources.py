@@ -240,6 +240,22 @@ def test_error_of_the_source_passes_through_and_it_is_closed():
     assert closed == [True]
 
 
+def test_source_whose_instrument_ends_it():
+    class Gone(Lines):
+        def batches(self, start):
+            for item in super().batches(start):
+                if item.stream == "" and item.first == 7:
+                    raise daq.Aborted("the camera is gone")
+                yield item
+
+    lines = record_source(Gone, {})["lines"]
+    assert lines.aborted == "the camera is gone"
+    assert len(lines) == 7
+    assert not record_source(Lines, {})["lines"].aborted
+    with pytest.raises(AssertionError, match="aborted after 7 records: the camera is gone"):
+        check_source(Gone, {})
+
+
 def test_source_that_gives_nothing():
     class Silent(Lines):
         def open(self, config):
