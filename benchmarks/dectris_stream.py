@@ -28,7 +28,7 @@ from table import Measured, arguments, measure, show
 import daq
 from daq_simulators.dectris_cbor import compressed
 from daq_simulators.dectris_detector import pattern
-from daq_stem.dectris import Dectris
+from daq_stem.dectris.source import Dectris
 
 TREE = Path(__file__).resolve().parents[1]
 PEERS = TREE / "tests" / "peers"

@@ -30,7 +30,7 @@ from table import Measured, arguments, measure, show
 
 import daq
 from daq_simulators.merlin_detector import Images, rings
-from daq_stem.merlin_live import Merlin
+from daq_stem.merlin.source import Merlin
 
 TREE = Path(__file__).resolve().parents[1]
 PIXELS = {1: ("U08", "u1"), 2: ("U16", "u2"), 4: ("U32", "u4")}

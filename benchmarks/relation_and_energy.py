@@ -30,9 +30,9 @@ import daq
 from daq.runtime.direct import AnalysisDriver
 from daq_relaxation.arrhenius import Arrhenius
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.ecm import Ecm
-from daq_stem.fem import Fem
-from daq_stem.structure_dynamics import StructureDynamics
+from daq_stem.ecm.analysis import Ecm
+from daq_stem.fem.analysis import Fem
+from daq_stem.structure_dynamics.analysis import StructureDynamics
 
 CAMERA: dict[str, Any] = {
     "scan": (24, 36), "step": 0.3, "speed": 0, "scan_time": 10.0, "dwell_time": 5e-4,

@@ -26,8 +26,8 @@ import numpy as np
 import daq
 from daq.runtime.direct import AnalysisDriver
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.drift import Drift
-from daq_stem.ecm import Ecm
+from daq_stem.drift.analysis import Drift
+from daq_stem.ecm.analysis import Ecm
 
 SCAN_TIME = 9.2
 """s, as published at 633 K."""

@@ -21,11 +21,11 @@ import numpy as np
 import daq
 from daq.testing import Records, record_source, run_analysis
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.azimuthal import Azimuthal
-from daq_stem.calibration import Calibration
-from daq_stem.calibration_file import Calibration as CalibrationFile
-from daq_stem.ellipse import Ellipse
-from daq_stem.ring_strain import RingStrain
+from daq_stem.calibration.analysis import Calibration
+from daq_stem.calibration.file import Calibration as CalibrationFile
+from daq_stem.geometry.ellipse import Ellipse
+from daq_stem.scattering.azimuthal import Azimuthal
+from daq_stem.scattering.ring_strain import RingStrain
 
 SIZE, PEAK, COUNTS = 0.232, 4.4, 3
 

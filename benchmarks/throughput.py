@@ -129,7 +129,7 @@ def _send(
 def analyse(endpoint: str, ready: Any, leave: Any) -> None:
     """Be the process of the analysis ``virtual``: a disc, a ring, centre of mass, image, profile."""
     from daq.runtime.analysis_process import AnalysisOrder, AnalysisRunner
-    from daq_stem.virtual import Virtual
+    from daq_stem.virtual.analysis import Virtual
 
     config = {"discs": {"bright": 30.0}, "annuli": {"dark": [40.0, 100.0]}}
     runner = AnalysisRunner(

@@ -8,8 +8,8 @@ import daq
 @daq.hookimpl
 def daq_sources() -> list[type[daq.Source]]:
     """Return the cameras."""
-    from daq_stem.dectris import Dectris
-    from daq_stem.merlin_live import Merlin
+    from daq_stem.dectris.source import Dectris
+    from daq_stem.merlin.source import Merlin
 
     return [Dectris, Merlin]
 
@@ -17,15 +17,15 @@ def daq_sources() -> list[type[daq.Source]]:
 @daq.hookimpl
 def daq_analyses() -> list[type[daq.Analysis]]:
     """Return the analyses of diffraction patterns."""
-    from daq_stem.azimuthal import Azimuthal
-    from daq_stem.calibration import Calibration
-    from daq_stem.drift import Drift
-    from daq_stem.ecm import Ecm
-    from daq_stem.fem import Fem
-    from daq_stem.ring_strain import RingStrain
-    from daq_stem.structure_dynamics import StructureDynamics
-    from daq_stem.structure_factor import StructureFactor
-    from daq_stem.virtual import Virtual
+    from daq_stem.calibration.analysis import Calibration
+    from daq_stem.drift.analysis import Drift
+    from daq_stem.ecm.analysis import Ecm
+    from daq_stem.fem.analysis import Fem
+    from daq_stem.scattering.azimuthal import Azimuthal
+    from daq_stem.scattering.ring_strain import RingStrain
+    from daq_stem.scattering.structure_factor import StructureFactor
+    from daq_stem.structure_dynamics.analysis import StructureDynamics
+    from daq_stem.virtual.analysis import Virtual
 
     return [
         Azimuthal,
@@ -43,11 +43,11 @@ def daq_analyses() -> list[type[daq.Analysis]]:
 @daq.hookimpl
 def daq_readers() -> list[type[daq.Reader]]:
     """Return the readers of camera files."""
-    from daq_stem.arina import ArinaReader
-    from daq_stem.hdf5_frames import Hdf5Reader
-    from daq_stem.merlin import MerlinReader
-    from daq_stem.npy_frames import NpyReader
-    from daq_stem.zarr_frames import ZarrReader
+    from daq_stem.dectris.reader import ArinaReader
+    from daq_stem.frame_files.hdf5 import Hdf5Reader
+    from daq_stem.frame_files.npy import NpyReader
+    from daq_stem.frame_files.zarr import ZarrReader
+    from daq_stem.merlin.reader import MerlinReader
 
     return [ArinaReader, Hdf5Reader, MerlinReader, NpyReader, ZarrReader]
 

@@ -19,7 +19,7 @@ class MeanPattern:
     """
 
     def __init__(self, stream: daq.Stream, field: str) -> None:
-        from daq_stem.reduction import image_dtype, reduce_frames, regions
+        from daq_stem.virtual.reduction import image_dtype, reduce_frames, regions
 
         self._reduce, self._field = reduce_frames, field
         described = stream.fields[field]

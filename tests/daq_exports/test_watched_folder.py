@@ -16,7 +16,7 @@ from daq.recording.reader import RunReader
 from daq.runtime.folder_source import FolderSource
 from daq.testing import check_source
 from daq_exports import daq_readers
-from daq_stem.merlin import MerlinReader
+from daq_stem.merlin.reader import MerlinReader
 
 HEAD = """Instrument\tDSC Q2000
 Sample\tLa60Ni15Al25

@@ -13,7 +13,7 @@ import numpy as np
 from daq.testing import record_source, run_analysis
 from daq_secop.source import Secop
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.ecm import Ecm
+from daq_stem.ecm.analysis import Ecm
 from tests.daq_secop.conftest import DOUBLE, ScriptedNode, module
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -14,7 +14,7 @@ import numpy as np
 import daq
 from daq.config import validated
 from daq_simulators.merlin_detector import Images
-from daq_stem.merlin_live import Merlin
+from daq_stem.merlin.source import Merlin
 
 SHAPE = (6, 8)
 START = 1_700_000_000_000_000_000

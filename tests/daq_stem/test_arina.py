@@ -14,7 +14,7 @@ import pytest
 import daq
 from daq.corrections import corrections_for
 from daq.runtime.readers import Readers
-from daq_stem.arina import DETECTOR, SPECIFIC, ArinaReader
+from daq_stem.dectris.reader import DETECTOR, SPECIFIC, ArinaReader
 
 FRAMES = np.random.default_rng(7).integers(0, 99, (12, 8, 6)).astype("<u2")
 TOLD = {

@@ -11,10 +11,10 @@ import pytest
 
 from daq.testing import Records, check_analysis, make_stream, record_source, run_analysis
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.azimuthal import Azimuthal
-from daq_stem.azimuthal_sectors import SECTORS, neighbour_share, share_factors
-from daq_stem.calibration_file import Calibration as CalibrationFile
-from daq_stem.ellipse import Ellipse
+from daq_stem.calibration.file import Calibration as CalibrationFile
+from daq_stem.geometry.azimuthal_sectors import SECTORS, neighbour_share, share_factors
+from daq_stem.geometry.ellipse import Ellipse
+from daq_stem.scattering.azimuthal import Azimuthal
 
 SHAPE = (48, 52)
 CENTRE = (22.7, 26.1)

@@ -16,14 +16,14 @@ import daq
 from daq.testing import Records, check_analysis, make_stream, record_source, run_analysis
 from daq_simulators.halo import BeamStop, Halo
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.annulus import binned_annulus
-from daq_stem.calibration import Calibration
-from daq_stem.calibration_file import Calibration as CalibrationFile
-from daq_stem.calibration_file import circular_coordinates, geometry
-from daq_stem.detector import detector_for
-from daq_stem.ellipse import Ellipse
-from daq_stem.ring_fit import find_ring, fit_ring, start_centre
-from daq_stem.ring_peak import peak_positions
+from daq_stem.calibration.analysis import Calibration
+from daq_stem.calibration.file import Calibration as CalibrationFile
+from daq_stem.calibration.file import circular_coordinates, geometry
+from daq_stem.calibration.ring_fit import find_ring, fit_ring, start_centre
+from daq_stem.geometry.annulus import binned_annulus
+from daq_stem.geometry.detector import detector_for
+from daq_stem.geometry.ellipse import Ellipse
+from daq_stem.scattering.ring_peak import peak_positions
 
 SIZE = 0.232
 PEAK = 4.4

@@ -9,8 +9,8 @@ import pytest
 
 import daq
 from daq.viewer import availability
-from daq_stem.calibration import Calibration
-from daq_stem.ring_strain import RingStrain
+from daq_stem.calibration.analysis import Calibration
+from daq_stem.scattering.ring_strain import RingStrain
 
 if (reason := availability()) is not None:
     pytest.skip(reason, allow_module_level=True)

@@ -16,8 +16,8 @@ import zmq
 import daq
 from daq.testing import Records, check_source, record_source
 from daq_simulators.dectris_detector import Detector, Faults
-from daq_stem.dectris import Dectris
-from daq_stem.dectris_series import Memory, Numbering
+from daq_stem.dectris.series import Memory, Numbering
+from daq_stem.dectris.source import Dectris
 from tests.daq_stem.test_dectris_messages import CONFIG, image_parts, js
 
 SHAPE = (20, 34)

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daq_simulators.dectris_cbor import compressed, encode, matrix, message, tag
-from daq_stem import dectris_v1, dectris_v2
-from daq_stem.dectris_compression import Unpacker, unpack
-from daq_stem.dectris_messages import DamagedError, End, Image, Packed, Start
+from daq_stem.dectris import v1 as dectris_v1
+from daq_stem.dectris import v2 as dectris_v2
+from daq_stem.dectris.compression import Unpacker, unpack
+from daq_stem.dectris.messages import DamagedError, End, Image, Packed, Start
 
 RFC_8746 = bytes.fromhex("d8 28 82 82 02 03 d8 41 4c 0002 0004 0008 0004 0010 0100")
 """Section 3.1.1, figure 1: [[2, 4, 8], [4, 16, 256]] as uint16, big endian."""

@@ -17,9 +17,9 @@ import daq
 from daq.testing import check_analysis, make_stream, record_source, run_analysis
 from daq.testing.records import Records
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.detector import Detector
-from daq_stem.drift import Drift, sectors_of_ring
-from daq_stem.registration import Registered, Registration, covered, sampled
+from daq_stem.drift.analysis import Drift, sectors_of_ring
+from daq_stem.drift.registration import Registered, Registration, covered, sampled
+from daq_stem.geometry.detector import Detector
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ import speckle_camera as camera
 
 import daq
 from daq.testing import Records, check_analysis, run_analysis
-from daq_stem.ecm import Ecm
+from daq_stem.ecm.analysis import Ecm
 
 SHAPE = (14, 20)
 POSITIONS = 280

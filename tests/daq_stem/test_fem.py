@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import daq
 from daq.testing import Records, check_analysis, make_stream, record_source, run_analysis
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.fem import Fem
-from daq_stem.sectors import sector_of
+from daq_stem.fem.analysis import Fem
+from daq_stem.geometry.sectors import sector_of
 
 SIZE = 0.25
 """1/nm, a pixel of the small frames below; their rings reach from 1 to 2.5 1/nm."""

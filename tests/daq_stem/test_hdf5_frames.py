@@ -16,7 +16,7 @@ import daq
 from daq.runtime.file_source import FileSource
 from daq.runtime.replay import replay_experiment
 from daq.testing import check_source
-from daq_stem.hdf5_frames import Hdf5Reader
+from daq_stem.frame_files.hdf5 import Hdf5Reader
 
 DATA = np.random.default_rng(6).integers(0, 99, (4, 3, 6, 5)).astype("<u2")
 

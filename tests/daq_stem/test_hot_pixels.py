@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daq_stem.hot_pixels import find_hot_pixels
+from daq_stem.calibration.hot_pixels import find_hot_pixels
 
 
 def ring(shape=(128, 120), counts=400.0):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daq_stem.ln_tau_errors import LnTauErrors
-from daq_stem.population import error_of_mean, matched_population
+from daq_stem.ecm.ln_tau_errors import LnTauErrors
+from daq_stem.ecm.population import error_of_mean, matched_population
 
 
 def estimated(draw, u, c):

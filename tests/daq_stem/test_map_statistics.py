@@ -13,7 +13,7 @@ import pytest
 import scipy.stats
 from hypothesis import strategies as st
 
-from daq_stem.map_statistics import (
+from daq_stem.structure_dynamics.map_statistics import (
     Distances,
     correlation_length,
     normal_scores,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import daq
-from daq_stem.merlin import MerlinReader
+from daq_stem.merlin.reader import MerlinReader
 
 Write = Callable[..., Path]
 
@@ -146,7 +146,7 @@ def test_many_frames_come_in_several_batches(
     numbers = [n for n in range(1, 60) if n % 3]
     path = write_mib(frames, numbers)
     _, whole = read(path)
-    monkeypatch.setattr("daq_stem.merlin.BATCH_BYTES", 2000)
+    monkeypatch.setattr("daq_stem.merlin.reader.BATCH_BYTES", 2000)
     _, pieces = read(path)
     assert max(item.count for item in pieces) <= 4 < len(pieces)
     reference, found = records(whole), records(pieces)

@@ -26,8 +26,8 @@ from merlin_cameras import (
 from daq.config import ConfigError, validated
 from daq.testing import check_source
 from daq_simulators.merlin_detector import Images, MerlinDetector, Recording
-from daq_stem.merlin import MerlinReader
-from daq_stem.merlin_live import Merlin
+from daq_stem.merlin.reader import MerlinReader
+from daq_stem.merlin.source import Merlin
 
 IMAGES = made(10)
 
@@ -341,7 +341,7 @@ def test_gone_where_nobody_knows_how_many_there_should_be() -> None:
 
 
 def test_an_armed_camera_that_is_idle_has_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daq_stem.merlin_live.ASK_AFTER", 0.1)
+    monkeypatch.setattr("daq_stem.merlin.source.ASK_AFTER", 0.1)
     lost = {9: b"", 10: b""}
     with camera(fault=lambda number, text: lost.get(number, text)) as detector:
         live = Live(detector.data_port, **armed(detector, trigger="internal"))
@@ -352,7 +352,7 @@ def test_an_armed_camera_that_is_idle_has_ended_early(monkeypatch: pytest.Monkey
 def test_an_armed_camera_whose_acquisition_was_cut_off_takes_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("daq_stem.merlin_live.ASK_AFTER", 0.1)
+    monkeypatch.setattr("daq_stem.merlin.source.ASK_AFTER", 0.1)
     seen: list[int] = []
 
     def fault(number: int, text: bytes) -> bytes:
@@ -506,7 +506,7 @@ def test_raw_without_the_extra_says_how_to_get_it(
 
 
 def test_frames_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daq_stem.merlin_live.LATENCY", 5.0)
+    monkeypatch.setattr("daq_stem.merlin.source.LATENCY", 5.0)
     images = made(64)
     with Script(header(64) + frames(images)) as script:
         live = Live(script.port, batch=16)

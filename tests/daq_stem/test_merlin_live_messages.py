@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from merlin_cameras import START, Script, frame, frames, header, made
 
 from daq_simulators.merlin_detector import Images, MerlinDetector
-from daq_stem.merlin_acquisitions import BEYOND, Acquisitions
-from daq_stem.merlin_commands import Commands, RefusedError, request
-from daq_stem.merlin_header import Clock, parse_first
-from daq_stem.merlin_sequence import NOT_ALIKE, NumberColumns, in_order
-from daq_stem.merlin_stream import MessageStream
+from daq_stem.merlin.acquisitions import BEYOND, Acquisitions
+from daq_stem.merlin.commands import Commands, RefusedError, request
+from daq_stem.merlin.header import Clock, parse_first
+from daq_stem.merlin.sequence import NOT_ALIKE, NumberColumns, in_order
+from daq_stem.merlin.stream import MessageStream
 
 IMAGES = made(12)
 FRAME = len(frame(IMAGES[0], 1)) - 15

@@ -12,8 +12,8 @@ import pytest
 import daq
 from daq.runtime.folder_source import FolderSource
 from daq.testing import record_source
-from daq_stem.frame_array import BATCH_BYTES
-from daq_stem.npy_frames import NpyReader
+from daq_stem.frame_files.frame_array import BATCH_BYTES
+from daq_stem.frame_files.npy import NpyReader
 
 
 def patterns(*leading: int, dtype: str = "<u2", frame: tuple[int, int] = (6, 5)) -> np.ndarray:

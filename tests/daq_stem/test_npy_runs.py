@@ -14,10 +14,10 @@ from daq.recording.reader import RunReader
 from daq.runtime.experiment import load_experiment
 from daq.runtime.replay import ReplaySource
 from daq.testing import Records, check_analysis, make_stream, record_source, run_analysis
-from daq_stem.drift import Drift
-from daq_stem.ecm import Ecm
-from daq_stem.fem import Fem
-from daq_stem.virtual import Virtual
+from daq_stem.drift.analysis import Drift
+from daq_stem.ecm.analysis import Ecm
+from daq_stem.fem.analysis import Fem
+from daq_stem.virtual.analysis import Virtual
 
 SHAPE, SCAN, SCANS, SIZE = (32, 34), (12, 13), 2, 0.25
 CENTRE = (15.5, 16.5)

@@ -12,17 +12,22 @@ from hypothesis import strategies as st
 
 from daq.testing import Records, check_analysis, make_stream, record_source, run_analysis
 from daq_simulators.stem_camera import StemCamera
-from daq_stem.azimuthal_sectors import SECTORS
-from daq_stem.pair_distribution import (
+from daq_stem.geometry.azimuthal_sectors import SECTORS
+from daq_stem.scattering.pair_distribution import (
     affine_second,
     second_matrix,
     sine_matrix,
     split_strain,
     uniaxial_second,
 )
-from daq_stem.ring_strain import RingStrain
-from daq_stem.scattering_factors import LOBATO, composition_of, mean_scattering, scattering_factor
-from daq_stem.structure_factor import StructureFactor
+from daq_stem.scattering.ring_strain import RingStrain
+from daq_stem.scattering.scattering_factors import (
+    LOBATO,
+    composition_of,
+    mean_scattering,
+    scattering_factor,
+)
+from daq_stem.scattering.structure_factor import StructureFactor
 
 BOHR = 0.529177210903
 

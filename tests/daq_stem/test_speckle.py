@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from daq_stem.annulus import binned_annulus
-from daq_stem.detector import Detector
-from daq_stem.replicas import Replicas
-from daq_stem.speckle import Speckle, field_factor, measure_speckle, overlap, pixel_covariance
+from daq_stem.ecm.replicas import Replicas
+from daq_stem.ecm.speckle import Speckle, field_factor, measure_speckle, overlap, pixel_covariance
+from daq_stem.geometry.annulus import binned_annulus
+from daq_stem.geometry.detector import Detector
 
 DETECTOR = Detector((64, 64), (31.5, 31.5), 0.232, "1/nm")
 GOOD = np.zeros((64, 64), bool)

@@ -11,8 +11,8 @@ import scipy.stats
 
 import daq
 from daq.testing import Records, check_analysis, make_stream, run_analysis
-from daq_stem.map_statistics import spearman
-from daq_stem.structure_dynamics import StructureDynamics
+from daq_stem.structure_dynamics.analysis import StructureDynamics
+from daq_stem.structure_dynamics.map_statistics import spearman
 from tests.daq_stem.noisy_pairs import STEP, Pairs, noisy_pairs
 
 START = 1_700_000_000_000_000_000

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daq_stem.delays import DENSE, bin_count, delay_bins
-from daq_stem.two_time import TwoTime
+from daq_stem.ecm.delays import DENSE, bin_count, delay_bins
+from daq_stem.ecm.two_time import TwoTime
 
 PERIOD = 9_200_000_000
 SETS = (5, 4)

@@ -10,7 +10,7 @@ import pytest
 import daq
 from daq.testing import check_analysis, make_stream, record_source, run_analysis
 from daq_simulators.moving_spots import MovingSpots
-from daq_stem.virtual import Virtual
+from daq_stem.virtual.analysis import Virtual
 
 SHAPE = (19, 26)
 RINGS = {"discs": {"bf": 5.0}, "annuli": {"haadf": [6.5, 11.0], "adf": [5.0, 6.5]}}

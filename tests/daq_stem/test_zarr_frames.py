@@ -15,7 +15,7 @@ import daq
 from daq.runtime.file_source import FileSource
 from daq.runtime.replay import replay_experiment
 from daq.testing import check_source
-from daq_stem.zarr_frames import ZarrReader
+from daq_stem.frame_files.zarr import ZarrReader
 
 DATA = np.random.default_rng(8).integers(1, 99, (4, 3, 6, 5)).astype("<u2")
 

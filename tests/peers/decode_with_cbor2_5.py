@@ -10,8 +10,8 @@ import numpy as np
 asked = json.loads(Path(sys.argv[1]).read_text())
 sys.path[:0] = [asked["tree"], str(Path(asked["tree"], "plugins"))]
 
-from daq_stem.dectris_compression import unpack  # noqa: E402
-from daq_stem.dectris_v2 import Decoder  # noqa: E402
+from daq_stem.dectris.compression import unpack  # noqa: E402
+from daq_stem.dectris.v2 import Decoder  # noqa: E402
 
 tags = []
 

@@ -9,7 +9,7 @@ import numpy as np
 asked = json.loads(Path(sys.argv[1]).read_text())
 sys.path[:0] = asked["packages"]
 
-from daq_stem.merlin import MerlinReader  # noqa: E402
+from daq_stem.merlin.reader import MerlinReader  # noqa: E402
 
 answer = {}
 for path in map(Path, asked["paths"]):

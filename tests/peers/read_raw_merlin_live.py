@@ -9,7 +9,7 @@ import numpy as np
 asked = json.loads(Path(sys.argv[1]).read_text())
 sys.path[:0] = asked["packages"]
 
-from daq_stem.merlin_live import Merlin  # noqa: E402
+from daq_stem.merlin.source import Merlin  # noqa: E402
 
 source = Merlin()
 source.open(Merlin.Config(host="127.0.0.1", port=asked["port"], acquisitions=2, batch=5))

@@ -14,7 +14,7 @@ import zmq
 
 from daq.testing import record_source
 from daq_simulators.dectris_detector import Detector
-from daq_stem.dectris import Dectris
+from daq_stem.dectris.source import Dectris
 from tests.peers.conftest import HERE, TREE, clean_environment
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]

@@ -16,8 +16,8 @@ import pytest
 
 from daq.testing import record_source
 from daq_simulators.merlin_detector import Images, MerlinDetector, Recording
-from daq_stem.merlin import MerlinReader
-from daq_stem.merlin_live import Merlin
+from daq_stem.merlin.reader import MerlinReader
+from daq_stem.merlin.source import Merlin
 
 from .conftest import clean_environment
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from daq.testing import run_analysis
-from daq_stem.merlin import MerlinReader
-from daq_stem.virtual import Virtual
+from daq_stem.merlin.reader import MerlinReader
+from daq_stem.virtual.analysis import Virtual
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 

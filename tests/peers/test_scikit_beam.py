@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daq_stem.two_time import TwoTime
+from daq_stem.ecm.two_time import TwoTime
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import daq
-from daq_stem.ellipse import Ellipse
+from daq_stem.geometry.ellipse import Ellipse
 from daq_stem.views.positions import joined, with_error
 
 RING_COLOUR = "#8fe3ff"

@@ -1,0 +1,1 @@
+"""How the specimen drifts while it is scanned again and again."""

@@ -1,0 +1,1 @@
+"""Electron correlation microscopy: from two-time correlations to maps of relaxation times with errors."""

@@ -1,0 +1,1 @@
+"""Fluctuation electron microscopy: maps of the normalised variance V."""

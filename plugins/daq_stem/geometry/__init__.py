@@ -1,0 +1,1 @@
+"""Which pixels of a detector make a ring, a sector, an ellipse."""

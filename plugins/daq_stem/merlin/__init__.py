@@ -1,0 +1,1 @@
+"""Merlin cameras: the source that listens to one, and the reader of its files."""

@@ -1,0 +1,1 @@
+"""What azimuthal averages tell: S(Q), the pair distribution, strain."""
