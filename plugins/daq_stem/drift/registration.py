@@ -53,16 +53,21 @@ class Registration:
     """Registers scan after scan against what is known of the earlier ones.
 
     Of each scan there are several images, of independent speckles, which all move together.
-    They are fitted at once by weighted least squares,
+    They are fitted at once,
 
-        I(p + u) = g R(p) + h L(p) + k T(p),
+        I(p + u) = P(p),  P = g R + h L + k T,
 
     with R the mean of the latest scans (weight exp(-age/memory)), where speckles are still
     the same, L the mean of all scans, where the static part remains (edge, thickness, places that
     relax slowly), and T the mean of L over the images, without speckles. So L anchors a series in
     which R alone would wander off, as far as the gains g, h and k, fitted in each scan, say that
     it still resembles. R and L are kept in the frame of the specimen, each scan resampled once. The weight of a place is the inverse
-    mean square of its earlier residuals: slow places hold the frame best.
+    mean square of its earlier residuals: slow places hold the frame best. The gains are those of
+    least squares. Of the speckles, the shift is that at which the sum over places of
+    w (I dP/dx - P dI/dx) is zero. Least squares would ask for the sum of w (I - P) dP/dx, which is
+    zero at the right place only where all places relax alike: where they relax slower towards one
+    side, P is too weak there and too strong on the other side, which looks like a shift, the same
+    in every scan.
 
     Rows of a scan are measured one after another. A speckle that relaxes is therefore more like the
     rows below it in an earlier scan, which were measured later, than like those above: the
@@ -100,7 +105,7 @@ class Registration:
         self._block = [max(1, min(round(BLOCK / step), size // 3)) for size in shape]
         self._blocks = [-(-size // block) for size, block in zip(shape, self._block, strict=True)]
         self._time = (np.arange(shape[0]) + 0.5) / shape[0] - 0.5
-        self._skew = _Skew(shape[0])
+        self._skew = _Skew(shape[0], self._blocks[0] * self._blocks[1])
 
     def add(self, images: Floats, usable: npt.NDArray[np.bool_]) -> Registered | None:
         """Register the images [image, y, x] of the next scan; None where that is not possible.
@@ -114,7 +119,11 @@ class Registration:
         images = self._filled(images / level, usable)
         measured = usable.astype(np.float64)
         if not self._scans:
-            return self._begin(images, measured)
+            # an image of dead pixels alone is the same everywhere
+            varies = images.var(axis=(1, 2)) > 0
+            self._seeing = varies if varies.any() else np.ones(len(images), np.bool_)
+            return self._begin(images[self._seeing], measured)
+        images = images[self._seeing]
         begin = self._coarse(images, measured)
         self._follow(begin)
         fit = self._fit(images, measured, begin - self._origin)
@@ -150,7 +159,7 @@ class Registration:
         both = []
         for stack, where in ((images, measured > 0), (self._recent.values(), known)):
             # what all images have in common, thickness and edge, would hide a jump
-            speckles = stack - stack.mean(axis=0) if len(stack) > 1 else stack
+            speckles = _speckles(stack)
             level = speckles[:, where].mean(axis=1)[:, None, None]
             both.append((np.where(where, speckles - level, 0.0), where.astype(np.float64)))
         (new, new_where), (old, old_where) = both
@@ -199,13 +208,14 @@ class Registration:
         """Fit shift, gains, and how the shift changes during the scan; None if it goes astray."""
         recent, every = self._recent.values(), self._all.values()
         here = self._recent.weight > 0
-        recent = recent + self._skew.shift * _slope(recent, here, -2)
+        # speckles alone relax: the edge stands where it stands
+        recent = recent + self._skew.shift * _slope(_speckles(recent), here, -2)
         known = (self._recent.weight > 1e-3) & (self._all.weight > 0)
         # without it P keeps more of the speckles than the specimen does, and where weights fall
         # from one side to the other, at an edge, every scan errs in the same direction
-        common = every.mean(axis=0) * every.mean(axis=(1, 2), keepdims=True) / every.mean()
+        level = every.mean(axis=(1, 2), keepdims=True)
+        common = every.mean(axis=0) * level / every.mean() if len(images) > 1 else level + 0 * every
         means = [recent, every, common] if len(images) > 1 else [recent, every]
-        slopes = [[_slope(mean, known, axis) for axis in (-2, -1)] for mean in means]
         known = _has_neighbours(known)
         count = len(means)
         gains = np.eye(count)[0]
@@ -220,6 +230,7 @@ class Registration:
                 present = covered(measured, offset)
                 present[present < 0.5] = 0.0
                 cover = np.where(known, present, 0.0)
+                slopes = [[_slope(mean, cover > 0, axis) for axis in (-2, -1)] for mean in means]
             weight = cover / self._change / self._noise[:, None, None]
             down, across = (np.tensordot(gains, s, 1) for s in zip(*slopes, strict=True))
             terms = np.stack([*means, -down, -across, -down * time, -across * time])
@@ -229,14 +240,17 @@ class Registration:
             # recent and every are the same in the second scan: then only their sum counts
             ridge = 1e-6 * normal[0, 0]
             normal[:2, :2] += ridge * np.array([[1.0, -1.0], [-1.0, 1.0]])
+            moving = normal[count:, count:]
             try:
-                inverse = np.linalg.inv(normal)
+                gains = np.linalg.solve(normal, weighted @ seen.reshape(-1))[:count]
+                model = np.tensordot(gains, means, 1)
+                scores = _displaced(seen - model, model, common, weight, cover > 0, time)
+                found = np.linalg.solve(moving, scores.sum(axis=(1, 2, 3)))
             except np.linalg.LinAlgError:
                 return None
-            found = inverse @ (weighted @ seen.reshape(-1))
-            if not np.isfinite(found).all():
+            if not (np.isfinite(found).all() and np.isfinite(gains).all()):
                 return None
-            gains, step = found[:count], np.clip(found[count : count + 2], -1.0, 1.0)
+            step = np.clip(found[:2], -1.0, 1.0)
             moved = float(np.abs(step).max())
             if moved < 1e-4:
                 break
@@ -245,8 +259,8 @@ class Registration:
                 return None
         else:
             return None
-        left = seen - np.tensordot(found, terms, (0, 0))
-        scores = (weighted.reshape(terms.shape) * left).sum(axis=1).reshape(len(terms), -1)
+        left = seen - model - np.tensordot(found, terms[count:], (0, 0))
+        scores = _displaced(left, model, common, weight, cover > 0, time).sum(axis=1).reshape(4, -1)
         labels, blocks = self._labels(), self._blocks[0] * self._blocks[1]
         parts = np.stack([np.bincount(labels, score, blocks) for score in scores], axis=1)
         # a block that holds much of what is known draws the fit, and looks better than it is
@@ -254,21 +268,22 @@ class Registration:
         held = np.bincount(labels, power.reshape(-1), blocks)
         alone = 1.0 - np.minimum(held / held.sum(), 0.9)
         # noise makes the references' slopes look steeper, but not their product with the scan's
-        tilts = [-np.gradient(seen, axis=axis) for axis in (-2, -1)]
-        turned = np.stack([*means, *tilts, *(tilt * time for tilt in tilts)])
-        response = weighted @ turned.reshape(len(terms), -1).T
-        response[:count, :count] = normal[:count, :count]
+        tilts = [-_slope(seen, cover > 0, axis) for axis in (-2, -1)]
+        turned = np.stack([*tilts, *(tilt * time for tilt in tilts)]).reshape(4, -1)
         try:
-            influence = np.linalg.solve(response, parts.T).T[:, count:] / alone[:, None]
+            influence = np.linalg.solve(weighted[count:] @ turned.T, parts.T).T / alone[:, None]
+            turns = [
+                -np.linalg.solve(moving, weighted[count:] @ turned.T)[:2]
+                for turned in (
+                    np.stack([gain * slope for slope in pair]).reshape(2, -1)
+                    for gain, pair in zip(gains, slopes, strict=True)
+                )
+            ]
         except np.linalg.LinAlgError:
             return None
-        turns = [
-            -(inverse @ (weighted @ np.stack([gain * slope for slope in pair]).reshape(2, -1).T))
-            for gain, pair in zip(gains, slopes, strict=True)
-        ]
         # what is common to all images stands where the mean of all scans stands
-        through = [turns[0][count : count + 2], sum(turns[1:])[count : count + 2]]
-        return _Fit(offset, found[count + 2 :], seen, present, cover, left, influence, through)
+        through = [turns[0], sum(turns[1:])]
+        return _Fit(offset, found[2:], seen, present, cover, left, influence, through)
 
     def _accept(self, fit: _Fit) -> Registered:
         """Take a fitted scan into the references; return where it stands."""
@@ -279,6 +294,7 @@ class Registration:
             error[:, :2] += mean.error[:, :2] @ through.T
             error[:, 2:] += mean.error[:, 2:] @ through.T
             bend += through @ mean.bend
+        error[:, :2] += self._skew.errors[:, None] * fit.through[0][:, 0]
         variance = (error**2).sum(axis=0)
         errors = math.sqrt(variance[:2].mean())
         # a shift that changes evenly by b during a scan is b / sqrt(12) rms from its mean
@@ -293,7 +309,7 @@ class Registration:
         local = gaussian_filter(local, SMOOTH / self.step, mode="nearest")
         self._change = np.maximum((1 - new) * self._change + new * local, 1e-3)
 
-        self._skew.add(fit.seen, fit.cover)
+        self._skew.add(fit.seen, fit.cover, self._labels())
         self._recent.add(fit, error, bend, self._kept, 1.0 - self._kept)
         self._all.add(fit, error, bend, 1.0, 1.0)
         self._scans += 1
@@ -342,18 +358,29 @@ class _Skew:
     c_k = <S(s) S(s - k)>, m = <S(s) (S(s - 1) one row below and above)/2> and d = <dS/dy(s) dS/dy(s - 1)>, in
     which counting noise has no part. lambda = ln(c_1 / c_2), and lambda/h m/d is the shift that a least-squares
     fit with differences instead of derivatives finds: lambda/(2 kappa h) for narrow rows.
+
+    Attributes
+    ----------
+    shift
+        Rows.
+    errors
+        [block] rows: what each block of the scan adds to the error of the shift.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, blocks: int) -> None:
         self._rows = rows
         self._before: list[tuple[Floats, npt.NDArray[np.bool_]]] = []
-        self._sums = np.zeros(4)
+        self._sums = np.zeros((4, blocks))
         self.shift = 0.0
+        self.errors = np.zeros(blocks)
 
-    def add(self, images: Floats, cover: Floats) -> None:
-        """Take a registered scan, [image, y, x] in the frame of the specimen, where covered."""
+    def add(self, images: Floats, cover: Floats, labels: npt.NDArray[np.int64]) -> None:
+        """Take a registered scan, [image, y, x] in the frame of the specimen, where covered.
+
+        ``labels`` are the blocks of the pixels, row by row.
+        """
         known = cover > 0.99
-        speckles = images - images.mean(axis=0) if len(images) > 1 else images
+        speckles = _speckles(images)
         speckles = speckles - speckles[:, known].mean(axis=1)[:, None, None]
         if len(self._before) == 2:
             (last, last_known), (older, older_known) = self._before
@@ -364,13 +391,20 @@ class _Skew:
             beside = (np.roll(last, 1, axis=-2) + np.roll(last, -1, axis=-2)) / 2
             slopes = _slope(speckles, known, -2) * _slope(last, last_known, -2)
             found = [speckles * last, speckles * older, speckles * beside, slopes]
-            self._sums = FORGET * self._sums + [np.sum(f[:, both]) for f in found]
+            parts = [np.where(both, f.sum(axis=0), 0.0).reshape(-1) for f in found]
+            new = [np.bincount(labels, part, self._sums.shape[1]) for part in parts]
+            self._sums = FORGET * self._sums + new
         self._before = [(speckles, known), *self._before[:1]]
-        near, far, beside, slope = self._sums
+        near, far, beside, slope = self._sums.sum(axis=1)
         if near > far > 0 and beside > 0 and slope > 0:
-            self.shift = float(np.log(near / far) / self._rows * beside / slope)
+            decay = np.log(near / far)
+            self.shift = float(decay / self._rows * beside / slope)
+            shares = self._sums / np.array([[near], [far], [beside], [slope]])
+            self.errors = self.shift * (
+                (shares[0] - shares[1]) / decay + shares[2] - shares[3]
+            )  # fmt: skip
         else:
-            self.shift = 0.0
+            self.shift, self.errors = 0.0, np.zeros_like(self.errors)
 
     def follow(self, move: list[int]) -> None:
         """Move with the references."""
@@ -403,6 +437,37 @@ class _Mean:
         self._total = kept * self._total + new
         self.error = self.error + new / self._total * (error - self.error)
         self.bend = self.bend + new / self._total * (bend - self.bend)
+
+
+def _speckles(images: Floats) -> Floats:
+    """Return what images [image, y, x] do not have in common."""
+    return images - images.mean(axis=0) if len(images) > 1 else images
+
+
+def _displaced(
+    left: Floats,
+    model: Floats,
+    still: Floats,
+    weight: Floats,
+    known: npt.NDArray[np.bool_],
+    time: Floats,
+) -> Floats:
+    """Return [(y, x, bend y, bend x), image, y, x]: how far I = model + left is displaced.
+
+    Of what stands ``still`` in the model that is -w left dP/dx, as in least squares. Of the rest, of what
+    relaxes, w (P dI/dx - I dP/dx) / 2, in which P itself has no part: its mean is zero without a
+    shift, place by place, because the covariance of I here with P there is that of I there with
+    P here.
+    """
+    square = (weight * still**2).sum(axis=(1, 2), keepdims=True)
+    share = (weight * model * still).sum(axis=(1, 2), keepdims=True) / np.maximum(square, 1e-30)
+    fixed = share * still
+    moving = model - fixed
+    return np.stack([
+        weight * (0.5 * (_slope(left, known, axis) * moving - _slope(moving, known, axis) * left)
+                  - _slope(fixed, known, axis) * left) * factor
+        for factor in (1.0, time) for axis in (-2, -1)
+    ])  # fmt: skip
 
 
 def sampled(images: Floats, offset: Floats) -> Floats:
