@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pydantic
 
 import daq
-from daq_stem.ecm.delays import bin_count
+from daq_stem.ecm.outputs import TOLD, output_streams
 from daq_stem.ecm.scan_conditions import Condition, ScanConditions, camera_of, placement
-from daq_stem.geometry.annulus import Annulus, binned_annulus, binning_for
+from daq_stem.geometry.annulus import binned_annulus, binning_for
 from daq_stem.geometry.detector import detector_for, image_field
 from daq_stem.scans import ScanPiece, Scans
 
@@ -171,7 +171,11 @@ class Ecm(daq.Analysis):
         self._bad = bad
         self._start(0)
         self._warm_up()
-        return self._outputs(detector, scans)
+        expect = camera.expect
+        return output_streams(
+            camera, self._field, detector, self._annuli, bad, config, rows.shape, self._step, scans,
+            None if expect is None else -(-expect // rows.positions),
+        )  # fmt: skip
 
     def process(self, batch: daq.Batch) -> Iterable[daq.Batch]:
         """Take patterns, or what is told of scans; give the results of scans that are complete."""
@@ -265,7 +269,7 @@ class Ecm(daq.Analysis):
             self._correlate(scan, condition)
         valid = np.array([not lost])
         for name, fields in self._fields(scan).items():
-            known = {key: told[key] for key in _TOLD[name]}
+            known = {key: told[key] for key in TOLD[name]}
             yield daq.Batch(
                 name, {**known, **{key: value[None] for key, value in fields.items()}}, valid=valid
             )
@@ -353,148 +357,11 @@ class Ecm(daq.Analysis):
             "pattern": {"mean": scan.mean_frame(self._frame_shape, self._bad)},
         }
 
-    def _outputs(self, detector: Any, scans: int) -> list[daq.Stream]:
-        rows, columns = self._scans.shape
-        bands, windows = len(self._annuli), self._config.waiting_times
-        delays = bin_count(2 * scans)
-        told = {
-            "scan": daq.Field("<i8", (), "", "number of the scan"),
-            "stage": daq.Field("<i8", (), "", "temperature stage"),
-            "temperature": daq.Field("<f8", (), "K", "temperature"),
-        }
-        middles = np.array([(a.inner + a.outer) / 2 for a in self._annuli])
-        band_axis = {"name": "band", "units": "1/nm", "values": "band"}
-        yx = [
-            {"name": name, "units": "nm", "offset": 0.0, "step": self._step} for name in ("y", "x")
-        ]
-        statement = {
-            "bands": [list(band) for band in self._config.bands],
-            "gamma": self._config.gamma,
-            "baseline": self._config.baseline,
-            "static_pattern": self._config.static_pattern,
-            "normalisation": "each pattern by its mean over the annulus; mean of ratios",
-        }
-        expect = self._camera.expect
-        expect = None if expect is None else -(-expect // self._scans.positions)
-
-        def field(units: str, *shape: int, dtype: str = "<f8", name: str = "") -> daq.Field:
-            return daq.Field(dtype, shape, units, name)
-
-        def stream(
-            name: str, fields: dict[str, daq.Field], axes: Mapping[str, Any] | None = None
-        ) -> daq.Stream:
-            return daq.Stream(
-                name, {**{key: told[key] for key in _TOLD[name] if key != "time"}, **fields},
-                axes=axes or {}, attributes=statement, expect=expect, constants={"band": middles},
-            )  # fmt: skip
-
-        on_map = [band_axis, *yx]
-        maps = {
-            "tau": field("s", bands, rows, columns, name="relaxation time"),
-            "tau_errors": field("s", bands, rows, columns, name="half the 68 % interval"),
-            "tau_lower": field("s", bands, rows, columns, name="lower end, 68 % (bounds: 95 %)"),
-            "tau_upper": field("s", bands, rows, columns, name="upper end, 68 %"),
-            "gamma": field("", bands, rows, columns, name="stretching exponent"),
-            "beta": field("", bands, rows, columns, name="contrast"),
-            "flag": field("", bands, rows, columns, dtype="|u1",
-                          name="0 determined 1 bound 2 at bound 3 not converged 4 masked"),
-        }  # fmt: skip
-        pair = {"name": "set"}
-        window = {"name": "window"}
-        on_delay = [band_axis, {"name": "delay"}]
-        pattern_axes = self._camera.axes.get(self._field) or [
-            {"name": name, "units": "1/nm", "offset": -middle * detector.pixel_size,
-             "step": detector.pixel_size}
-            for name, middle in zip(("q_y", "q_x"), detector.centre, strict=True)
-        ]  # fmt: skip
-        return [
-            stream("maps", maps, {name: on_map for name in maps}),
-            stream(
-                "sectors",
-                {
-                    "ln_tau": field("", bands, 2, rows, columns, name="ln (tau / s)"),
-                    "flag": field("", bands, 2, rows, columns, dtype="|u1"),
-                },
-                {name: [band_axis, pair, *yx] for name in ("ln_tau", "flag")},
-            ),
-            stream(
-                "g2",
-                {
-                    "g2": field("", bands, delays, name="mean over positions"),
-                    "g2_errors": field("", bands, delays),
-                    "fit": field("", bands, delays, name="KWW fit to the mean"),
-                    "delay_difference": field("s", delays, name="delay"),
-                    "pairs": field("", delays, dtype="<i8", name="pairs of patterns"),
-                    "tau": field("s", bands), "gamma": field("", bands),
-                    "beta": field("", bands), "baseline": field("", bands),
-                },
-                {name: on_delay for name in ("g2", "g2_errors", "fit")},
-            ),
-            stream(
-                "two_time",
-                {
-                    "two_time": field("", bands, scans, name="mean G with earlier scans"),
-                    "age": field("s", scans, name="time of the earlier scan"),
-                },
-                {"two_time": [band_axis, {"name": "earlier scan"}]},
-            ),
-            stream(
-                "ageing",
-                {
-                    "waiting_time": field("s", windows, name="waiting time"),
-                    "tau": field("s", bands, windows, name="relaxation time of the mean"),
-                    "tau_errors": field("s", bands, windows),
-                },
-                {name: [band_axis, window] for name in ("tau", "tau_errors")},
-            ),
-            stream(
-                "summary",
-                {
-                    "mean_ln_tau": field("", bands, name="mean of ln (tau / s)"),
-                    "mean_ln_tau_errors": field("", bands),
-                    "ln_tau_sd": field("", bands, name="spread of ln tau"),
-                    "n_effective": field("", bands, name="independent positions"),
-                    "independent_speckles": field("", bands, name="speckles of the annulus"),
-                    "beta": field("", bands, name="mean contrast"),
-                    "gamma": field("", bands, name="stretching exponent"),
-                    "gamma_errors": field("", bands),
-                    "share": field("", bands, 5, name="share of each flag"),
-                    "usable": field("", name="part of the records used"),
-                },
-            ),
-            daq.Stream(
-                "pattern",
-                {"scan": told["scan"],
-                 "mean": daq.Field("<f4", detector.shape, self._camera.fields[self._field].units,
-                                   "mean pattern")},
-                axes={"mean": list(pattern_axes)},
-                attributes={**statement, "centre": list(detector.centre),
-                            "pixel_size": detector.pixel_size},
-                expect=expect,
-                constants={
-                    "annulus": _annulus_image(self._annuli, self._bad),
-                    **{a["values"]: self._camera.constants[a["values"]] for a in pattern_axes
-                       if a.get("values") in self._camera.constants},
-                },
-            ),
-        ]  # fmt: skip
-
     def _warm_up(self) -> None:
         """Compile, or load what was compiled, before the first pattern is there."""
         from daq_stem.ecm.warm_up import compile_correlation
 
         compile_correlation()
-
-
-_TOLD = {
-    "maps": ("time", "scan", "stage", "temperature"),
-    "sectors": ("time", "scan", "stage"),
-    "g2": ("time", "scan", "stage", "temperature"),
-    "two_time": ("time", "scan", "stage"),
-    "ageing": ("time", "scan", "stage"),
-    "summary": ("time", "scan", "stage", "temperature"),
-    "pattern": ("time", "scan"),
-}
 
 
 class _Scan:
@@ -565,11 +432,3 @@ def _with_seed(settings: Any, seed: list[int]) -> Any:
     import dataclasses
 
     return dataclasses.replace(settings, seed=seed)
-
-
-def _annulus_image(annuli: Sequence[Annulus], bad: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    image = np.zeros(bad.shape, np.uint8)
-    for number, annulus in enumerate(annuli, start=1):
-        image[annulus.labels >= 0] = number
-    image[bad] = 255
-    return image

@@ -15,11 +15,14 @@ import numpy.typing as npt
 
 from daq_stem.ecm.common_shape import CommonShape, common_shape
 from daq_stem.ecm.ln_tau_errors import Interval, LnTauErrors
+from daq_stem.ecm.mean_correlation import MeanCorrelation, mean_correlation
 from daq_stem.ecm.population import error_of_mean, matched_population
 from daq_stem.ecm.replicas import Replicas
+from daq_stem.ecm.specimen import overlap_rate, static_pattern
 from daq_stem.ecm.speckle import Speckle, measure_speckle, pixel_covariance
 from daq_stem.ecm.standing import mean_square_gradient, standing_error
 from daq_stem.ecm.two_time import TwoTime
+from daq_stem.ecm.waiting_time import TwoTimeMatrix
 from daq_stem.geometry.annulus import Annulus
 
 Floats = npt.NDArray[np.float64]
@@ -79,21 +82,6 @@ class Maps:
     estimate: Floats
 
 
-@dataclasses.dataclass(frozen=True)
-class MeanCorrelation:
-    """g2 over all positions [delay], and the KWW fit to it."""
-
-    g2: Floats
-    errors: Floats
-    delay: Floats
-    pairs: npt.NDArray[np.int64]
-    fit: Floats
-    tau: float
-    gamma: float
-    beta: float
-    baseline: float
-
-
 class AnnulusSeries:
     """Takes the scans of one temperature stage; gives maps after each."""
 
@@ -118,8 +106,7 @@ class AnnulusSeries:
         self._start: Any = None
         count, kept = BLOCKS[0] * BLOCKS[1], settings.scans
         self._residuals, self._shift_errors = np.zeros((kept, 2)), np.zeros(kept)
-        self._two_time = np.zeros((count, kept, kept), np.float32)
-        self._pairs = np.zeros((count, kept, kept), np.int32)
+        self._matrix = TwoTimeMatrix(count, kept)
 
     @staticmethod
     def memory(positions: int, pixels: int, scans: int, gamma: float | None, replicas: int) -> int:
@@ -127,7 +114,7 @@ class AnnulusSeries:
         return (
             TwoTime.memory(positions, scans, pixels)
             + Replicas.memory(RELAXATION_TIMES * replicas, scans, pixels, gamma or 1.0)
-            + 8 * BLOCKS[0] * BLOCKS[1] * scans**2
+            + TwoTimeMatrix.memory(BLOCKS[0] * BLOCKS[1], scans)
             + positions * 500
         )
 
@@ -149,7 +136,7 @@ class AnnulusSeries:
         found = series.add(
             patterns, usable, times, source, self._static, residual, self._rate
         )  # fmt: skip
-        self._keep(slot, earlier, *found)
+        self._matrix.keep(slot, earlier, *found)
         n = series.taken
         if n & (n - 1) == 0:
             self._learn()
@@ -239,76 +226,25 @@ class AnnulusSeries:
         return float(error * np.sqrt(square))
 
     def mean_correlation(self) -> MeanCorrelation:
-        """Return g2 averaged over the positions that are glass, its errors from blocks, and a fit.
-
-        tau is spread, so the mean looks stretched although no position is.
-        """
-        series, at = self.series, self.series.blocks
-        blocks = BLOCKS[0] * BLOCKS[1]
-        g = np.stack([series.g_sum[at == b, 0].sum(axis=0) for b in range(blocks)])
-        weight = np.stack([series.weight[at == b].sum(axis=0) for b in range(blocks)])
-        pairs = series.pairs[at >= 0].sum(axis=0, dtype=np.int64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = g.sum(axis=0) / weight.sum(axis=0)
-            left_out = (g.sum(axis=0) - g) / (weight.sum(axis=0) - weight)
-            used = weight.sum(axis=1) > 0
-            errors = _jackknife(left_out[used])
-        delay = series.delays()
-        fit = _fit_mean(delay, mean, pairs, self.settings.baseline)
-        amplitude, ln_tau, gamma, baseline = fit
-        curve = amplitude * np.exp(-2 * (delay / np.exp(ln_tau)) ** gamma) + baseline
-        return MeanCorrelation(
-            1 + mean, errors, delay, pairs, 1 + curve,
-            float(np.exp(ln_tau)), float(gamma), float(amplitude), float(baseline),
-        )  # fmt: skip
+        """Return g2 averaged over the positions that are glass, and a fit to it."""
+        return mean_correlation(self.series, BLOCKS[0] * BLOCKS[1], self.settings.baseline)
 
     def two_time_row(self) -> Floats:
         """Return the mean G of the last scan with each scan kept before it, [scan]."""
-        slots = self.series.slots
-        if len(slots) < 2:
-            return np.zeros(0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            sums = self._two_time[:, slots[-1], slots[:-1]].sum(axis=0, dtype=np.float64)
-            pairs = self._pairs[:, slots[-1], slots[:-1]].sum(axis=0)
-            return np.asarray(1 + sums / pairs)
+        return self._matrix.row(self.series.slots)
 
     def ageing(self) -> tuple[Floats, Floats, Floats]:
         """Return waiting time, tau and its error in windows of the mean age of two scans, s.
 
-        tau of the mean G(t1, t2) over positions, with the shape of the whole mean; errors from a
-        jackknife over blocks of positions.
+        With the exponent of the whole mean; see `TwoTimeMatrix.ageing`.
         """
         taken = self.series.taken
         if self._aged is None or taken >= LAST * self._aged_at or taken == self.series.scans:
-            self._aged, self._aged_at = self._ageing(), taken
+            self._aged = self._matrix.ageing(
+                self.series, self.ages, self.settings.waiting_times, self.mean_correlation().gamma
+            )
+            self._aged_at = taken
         return self._aged
-
-    def _ageing(self) -> tuple[Floats, Floats, Floats]:
-        windows = self.settings.waiting_times
-        waiting, tau, errors = (np.full(windows, np.nan) for _ in range(3))
-        slots, ages = self.series.slots, self.ages
-        known = np.isfinite(ages)
-        if known.sum() < 4 * windows:
-            return waiting, tau, errors
-        slots, ages = slots[known], ages[known]
-        shape = self.mean_correlation().gamma
-        edges = np.linspace(0, ages[-1] * (1 + 1e-9), windows + 1)
-        later, earlier = np.tril_indices(len(slots), -1)
-        middle = (ages[later] + ages[earlier]) / 2
-        sums = self._two_time[:, slots[later], slots[earlier]].astype(np.float64)
-        pairs = self._pairs[:, slots[later], slots[earlier]].astype(np.float64)
-        periods = np.rint((ages[later] - ages[earlier]) / (self.series.period * 1e-9))
-        bins = self.series.table[np.clip(periods, 0, len(self.series.table) - 1).astype(np.int64)]
-        for k in range(windows):
-            at = (edges[k] <= middle) & (middle < edges[k + 1]) & (bins >= 0)
-            waiting[k] = (edges[k] + edges[k + 1]) / 2
-            found = [
-                self._tau_of(bins[at], ages[later[at]] - ages[earlier[at]], s, n, shape)
-                for s, n in _left_out(sums[:, at], pairs[:, at])
-            ]
-            tau[k] = np.exp(found[0])
-            errors[k] = tau[k] * _jackknife(np.array(found[1:])[:, None])[0]
-        return waiting, tau, errors
 
     def population(self, maps: Maps) -> dict[str, float]:
         """Return what the map says of all positions: see `Ecm`, stream ``summary``."""
@@ -346,13 +282,6 @@ class AnnulusSeries:
             "beta": float(beta.mean()) if len(beta) else np.nan,
         }
 
-    def _keep(
-        self, slot: int, earlier: npt.NDArray[np.int64], sums: Floats, pairs: npt.NDArray[np.int64]
-    ) -> None:
-        if len(earlier) and len(sums):
-            self._two_time[: len(sums), slot, earlier] = sums
-            self._pairs[: len(pairs), slot, earlier] = pairs
-
     def _learn(self) -> None:
         """Find anew what is glass, the static pattern, the speckles; correlate anew."""
         series, settings = self.series, self.settings
@@ -367,7 +296,7 @@ class AnnulusSeries:
         if changed:
             self.glass = glass
             series.blocks[...] = np.where(glass, self._all_blocks, -1)
-        static = self._static_pattern()
+        static = static_pattern(settings.static_pattern, series, self.glass, self.annulus.q)
         if static is not None and np.sqrt(np.mean((static - 1) ** 2)) > MATTERS_STATIC:
             series.divide(static)
             self._static = self._static * static
@@ -376,24 +305,9 @@ class AnnulusSeries:
         self._measure()
         if changed or self._rate != rate:
             for at, found in enumerate(series.again(self._rate)):
-                self._keep(int(series.slots[at]), series.slots[:at], *found)
+                self._matrix.keep(int(series.slots[at]), series.slots[:at], *found)
         if series.period and self.speckle is not None:
             self._make_replicas(changed or _differ(before, self.speckle))
-
-    def _static_pattern(self) -> Floats | None:
-        """Return what the patterns have in common, relative to its mean, or None."""
-        kind, series = self.settings.static_pattern, self.series
-        if kind == "none":
-            return None
-        mean = _mean_pattern(series.intensity, series.good & self.glass[:, None])
-        if kind == "radial":
-            # smooth in Q: a parabola holds what a ring of two or three pixels can show
-            q = self.annulus.q - self.annulus.q.mean()
-            degree = int(min(2, len(np.unique(np.round(q, 6))) - 1))
-            mean = np.polyval(np.polyfit(q, mean, degree), q)
-        if not (mean > 0).all():
-            return None
-        return np.asarray(mean / mean.mean())
 
     def _measure(self) -> None:
         """Measure speckles and, where the specimen drifts, how far places share them."""
@@ -416,28 +330,9 @@ class AnnulusSeries:
         if found is not None and _differ(self.speckle, found):
             self.speckle = found
         if settings.drifts:
-            rate = self._overlap_rate(slots)
+            rate = overlap_rate(series, self.glass, settings.shape, settings.step, slots)
             if abs(rate - self._rate) > MATTERS_SPECKLE * rate:
                 self._rate = rate
-
-    def _overlap_rate(self, slots: npt.NDArray[np.int64]) -> float:
-        """Return the rate, 1/nm^2, at which places lose common speckles: exp(-rate d^2)."""
-        rows, columns = self.settings.shape
-        series = self.series
-        shares = []
-        for apart in (1, 2):
-            total, number = 0.0, 0
-            for down, across in ((0, apart), (apart, 0)):
-                first = np.arange(rows * columns).reshape(rows, columns)
-                a = first[: rows - down, : columns - across].reshape(-1)
-                b = first[down:, across:].reshape(-1)
-                both = self.glass[a] & self.glass[b]
-                found = _shared(series.intensity, series.good, a[both], b[both], slots)
-                total, number = total + found[0], number + found[1]
-            shares.append(total / max(1, number))
-        if not (shares[0] > shares[1] > 0):
-            return 0.0
-        return float(np.log(shares[0] / shares[1]) / (3 * self.settings.step**2))
 
     def _make_replicas(self, changed: bool) -> None:
         """Replace the replicas by some of what was measured now, if it differs; they catch up."""
@@ -587,26 +482,6 @@ class AnnulusSeries:
             },
         )  # fmt: skip
 
-    def _tau_of(
-        self, bins: npt.NDArray[np.int32], delay: Floats, sums: Floats, pairs: Floats, shape: float
-    ) -> float:
-        """Return ln tau of mean correlations given pair by pair, NaN for fewer than 3 delays."""
-        from daq_relaxation.kww_fit import fit_kww
-
-        count = int(bins.max(initial=-1)) + 1
-        number = np.bincount(bins, weights=pairs, minlength=count)
-        there = number > 0
-        if there.sum() < 3 or not np.isfinite(shape):
-            return float("nan")
-        g = np.bincount(bins, weights=sums, minlength=count)[there] / number[there]
-        mean_delay = np.bincount(bins, weights=delay * pairs, minlength=count)[there]
-        mean_delay = mean_delay / number[there]
-        fit = fit_kww(
-            mean_delay, g[None], weights=number[there] / mean_delay,
-            fixed={"baseline": 0.0, "shape": shape},
-        )  # fmt: skip
-        return float(fit.ln_tau[0]) if fit.flag[0] == DETERMINED else float("nan")
-
 
 def _differ(before: Speckle | None, now: Speckle) -> bool:
     """Tell whether speckles changed by more than it matters."""
@@ -633,55 +508,3 @@ def _blocks(shape: tuple[int, int]) -> npt.NDArray[np.int64]:
     y = np.arange(shape[0])[:, None] * BLOCKS[0] // shape[0]
     x = np.arange(shape[1])[None, :] * BLOCKS[1] // shape[1]
     return np.asarray((y * BLOCKS[1] + x).reshape(-1), np.int64)
-
-
-def _jackknife(left_out: Floats) -> Floats:
-    """Return standard errors from the values with one block left out each, [block, value]."""
-    n = len(left_out)
-    if n < 2:
-        return np.full(left_out.shape[1], np.nan)
-    return np.asarray(np.sqrt((n - 1) * np.mean((left_out - left_out.mean(axis=0)) ** 2, axis=0)))
-
-
-def _left_out(sums: Floats, pairs: Floats) -> list[tuple[Floats, Floats]]:
-    """Return sums and pairs of all blocks, then of all but each."""
-    whole, number = sums.sum(axis=0), pairs.sum(axis=0)
-    used = np.flatnonzero(pairs.sum(axis=1) > 0)
-    return [(whole, number)] + [(whole - sums[b], number - pairs[b]) for b in used]
-
-
-def _fit_mean(delay: Floats, g: Floats, pairs: npt.NDArray[np.int64], baseline: bool) -> Floats:
-    from daq_relaxation.kww_fit import fit_kww
-
-    known = np.isfinite(delay) & np.isfinite(g)
-    if known.sum() < 4:
-        return np.full(4, np.nan)
-    fit = fit_kww(
-        delay[known], g[None, known], weights=pairs[known] / delay[known],
-        fixed={} if baseline else {"baseline": 0.0}, bounds={"shape": (0.2, 2.0)},
-    )  # fmt: skip
-    return np.asarray(fit.parameters[0])
-
-
-def _mean_pattern(intensity: npt.NDArray[np.float32], used: npt.NDArray[np.bool_]) -> Floats:
-    """Return the mean over all patterns used, [pixel]."""
-    total, number = np.zeros(intensity.shape[2]), 0
-    for slot in range(intensity.shape[1]):
-        at = used[:, slot]
-        total += intensity[at, slot].sum(axis=0, dtype=np.float64)
-        number += int(at.sum())
-    return total / max(1, number)
-
-
-def _shared(
-    intensity: npt.NDArray[np.float32], good: npt.NDArray[np.bool_],
-    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], slots: npt.NDArray[np.int64],
-) -> tuple[float, int]:  # fmt: skip
-    """Return the sum of (I_a - 1)(I_b - 1), averaged over pixels, over pairs of positions."""
-    total, number = 0.0, 0
-    for slot in slots:
-        both = good[first, slot] & good[second, slot]
-        a, b = intensity[first[both], slot], intensity[second[both], slot]
-        products = np.einsum("ij,ij->i", a, b, dtype=np.float64) / intensity.shape[2] - 1
-        total, number = total + float(products.sum()), number + int(both.sum())
-    return total, number
