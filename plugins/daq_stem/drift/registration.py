@@ -130,8 +130,8 @@ class Registration:
         return None if fit is None else self._accept(fit)
 
     def _begin(self, images: Floats, measured: Floats) -> Registered:
-        count = self._blocks[0] * self._blocks[1]
-        self._recent, self._all = (_Mean(images, measured, count) for _ in range(2))
+        parts = self._blocks[0] * self._blocks[1] + 1  # the last is what all blocks share
+        self._recent, self._all = (_Mean(images, measured, parts) for _ in range(2))
         self._noise = images.var(axis=(1, 2)) + 1e-12
         self._change = np.ones(self.shape)
         self._scans = 1
@@ -272,6 +272,7 @@ class Registration:
         turned = np.stack([*tilts, *(tilt * time for tilt in tilts)]).reshape(4, -1)
         try:
             influence = np.linalg.solve(weighted[count:] @ turned.T, parts.T).T / alone[:, None]
+            influence = np.vstack([influence, np.zeros(4)])
             turns = [
                 -np.linalg.solve(moving, weighted[count:] @ turned.T)[:2]
                 for turned in (
@@ -309,7 +310,7 @@ class Registration:
         local = gaussian_filter(local, SMOOTH / self.step, mode="nearest")
         self._change = np.maximum((1 - new) * self._change + new * local, 1e-3)
 
-        self._skew.add(fit.seen, fit.cover, self._labels())
+        self._skew.add(fit.seen, fit.cover, self._labels(), 1.0 / self._change)
         self._recent.add(fit, error, bend, self._kept, 1.0 - self._kept)
         self._all.add(fit, error, bend, 1.0, 1.0)
         self._scans += 1
@@ -346,7 +347,7 @@ class _Fit:
     left: Floats
     """Residuals [image, y, x]."""
     influence: Floats
-    """[block, (y, x, bend y, bend x)]: what each block adds to the errors."""
+    """[block, (y, x, bend y, bend x)]: what each block adds to the errors, and what all share."""
     through: list[Floats]
     """For R and L [2, 2]: how an error of theirs becomes one of the shift."""
 
@@ -359,25 +360,32 @@ class _Skew:
     which counting noise has no part. lambda = ln(c_1 / c_2), and lambda/h m/d is the shift that a least-squares
     fit with differences instead of derivatives finds: lambda/(2 kappa h) for narrow rows.
 
+    Each place has a lambda of its own, and which mean of them counts depends on what each place
+    weighs in a registration. How much the shift changes where slow places weigh more is an error.
+
     Attributes
     ----------
     shift
         Rows.
     errors
-        [block] rows: what each block of the scan adds to the error of the shift.
+        [block] rows: what each block of the scan adds to the error of the shift; the last is what
+        weights change.
     """
 
     def __init__(self, rows: int, blocks: int) -> None:
         self._rows = rows
         self._before: list[tuple[Floats, npt.NDArray[np.bool_]]] = []
-        self._sums = np.zeros((4, blocks))
+        self._sums, self._weighted = np.zeros((4, blocks)), np.zeros(4)
         self.shift = 0.0
-        self.errors = np.zeros(blocks)
+        self.errors = np.zeros(blocks + 1)
 
-    def add(self, images: Floats, cover: Floats, labels: npt.NDArray[np.int64]) -> None:
+    def add(
+        self, images: Floats, cover: Floats, labels: npt.NDArray[np.int64], weight: Floats
+    ) -> None:
         """Take a registered scan, [image, y, x] in the frame of the specimen, where covered.
 
-        ``labels`` are the blocks of the pixels, row by row.
+        ``labels`` are the blocks of the pixels, row by row, and ``weight`` [y, x] is what they weigh
+        in a registration.
         """
         known = cover > 0.99
         speckles = _speckles(images)
@@ -394,17 +402,23 @@ class _Skew:
             parts = [np.where(both, f.sum(axis=0), 0.0).reshape(-1) for f in found]
             new = [np.bincount(labels, part, self._sums.shape[1]) for part in parts]
             self._sums = FORGET * self._sums + new
+            new = [np.sum(part * weight.reshape(-1)) for part in parts]
+            self._weighted = FORGET * self._weighted + new
         self._before = [(speckles, known), *self._before[:1]]
-        near, far, beside, slope = self._sums.sum(axis=1)
+        sums = self._sums.sum(axis=1)
+        self.shift = self._shift_of(sums)
+        self.errors[:] = 0.0
+        if self.shift:
+            near, far, beside, slope = self._sums / sums[:, None]
+            decay = np.log(sums[0] / sums[1])
+            self.errors[:-1] = self.shift * ((near - far) / decay + beside - slope)
+            self.errors[-1] = self._shift_of(self._weighted) - self.shift
+
+    def _shift_of(self, sums: Floats) -> float:
+        near, far, beside, slope = sums
         if near > far > 0 and beside > 0 and slope > 0:
-            decay = np.log(near / far)
-            self.shift = float(decay / self._rows * beside / slope)
-            shares = self._sums / np.array([[near], [far], [beside], [slope]])
-            self.errors = self.shift * (
-                (shares[0] - shares[1]) / decay + shares[2] - shares[3]
-            )  # fmt: skip
-        else:
-            self.shift, self.errors = 0.0, np.zeros_like(self.errors)
+            return float(np.log(near / far) / self._rows * beside / slope)
+        return 0.0
 
     def follow(self, move: list[int]) -> None:
         """Move with the references."""
@@ -463,11 +477,12 @@ def _displaced(
     share = (weight * model * still).sum(axis=(1, 2), keepdims=True) / np.maximum(square, 1e-30)
     fixed = share * still
     moving = model - fixed
-    return np.stack([
+    displaced = [
         weight * (0.5 * (_slope(left, known, axis) * moving - _slope(moving, known, axis) * left)
-                  - _slope(fixed, known, axis) * left) * factor
-        for factor in (1.0, time) for axis in (-2, -1)
-    ])  # fmt: skip
+                  - _slope(fixed, known, axis) * left)
+        for axis in (-2, -1)
+    ]  # fmt: skip
+    return np.stack([*displaced, *(part * time for part in displaced)])
 
 
 def sampled(images: Floats, offset: Floats) -> Floats:
@@ -508,14 +523,18 @@ def _combined(images: Floats, axis: int, first: int, taps: tuple[float, ...]) ->
 
 def _slope(images: Floats, known: npt.NDArray[np.bool_], axis: int) -> Floats:
     """Return the mean difference to the neighbours that are known along an axis; 0 with none."""
-    images, known = np.moveaxis(images, axis, -1), np.moveaxis(known, axis, -1)
-    both = known[..., 1:] & known[..., :-1]
-    difference = np.where(both, images[..., 1:] - images[..., :-1], 0.0)
+    ahead, behind = (
+        tuple(side if at == axis else slice(None) for at in (-2, -1))
+        for side in (slice(1, None), slice(None, -1))
+    )
+    both = known[ahead] & known[behind]
+    difference = np.where(both, images[..., *ahead] - images[..., *behind], 0.0)
     slope, count = np.zeros(images.shape), np.zeros(known.shape)
-    for side in (slice(1, None), slice(None, -1)):
-        slope[..., side] += difference
-        count[..., side] += both
-    return np.moveaxis(slope / np.maximum(count, 1.0), -1, axis)
+    for side in (ahead, behind):
+        slope[..., *side] += difference
+        count[side] += both
+    slope /= np.maximum(count, 1.0)
+    return slope
 
 
 def _has_neighbours(known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
