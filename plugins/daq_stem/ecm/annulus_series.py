@@ -385,6 +385,11 @@ class AnnulusSeries:
             return
         fit = self._fit_replicas(np.arange(len(replicas.ln_tau)))
         estimate = self._estimates(fit)
+        if self.settings.common and n >= 8:
+            self._learn_shape()
+        # what is known is (t/tau)^gamma: the smaller gamma is, the less is known of ln tau
+        wider = 1.0 if self.gamma is None else self._simulated_gamma / self.gamma
+        estimate = replicas.ln_tau + wider * (estimate - replicas.ln_tau)
         try:
             self._errors = LnTauErrors(
                 replicas.ln_tau, estimate, replicas.ln_counts, self._longest()
@@ -392,8 +397,6 @@ class AnnulusSeries:
         except ValueError:
             return
         self._learnt_at = n
-        if self.settings.common and n >= 8:
-            self._learn_shape()
 
     def _estimates(self, fit: Any) -> Floats:
         """Return ln tau as fitted: inf open above, -inf for a decay not seen, NaN for no fit."""
@@ -432,8 +435,8 @@ class AnnulusSeries:
 
     def _learn_shape(self) -> None:
         """Measure the exponent that all positions share."""
-        replicas, errors = self._replicas, self._errors
-        if replicas is None or errors is None:
+        replicas = self._replicas
+        if replicas is None:
             return
         glass = np.flatnonzero(self.glass)
         # at most some 600: neighbours say the same
