@@ -4,10 +4,10 @@
 
 Scans of 60 x 120 positions, patterns of 264 x 264 uint16, drawn once by the simulated camera, so
 that what stands at a position changes from scan to scan as a glass does. Every row of ours is a
-whole `daq run` in its own processes. The source copies frames into the ring as fast as credit
-allows; the clock runs from its first frame until a consumer outside has the results of the last
-scan, of every analysis in the row. What `ecm` does for a scan grows with the number of scans
-before it: with fewer than the published 106 it is too fast.
+whole `daq run` in its own processes. The source copies frames into the ring, around the caches of
+the processor, as fast as credit allows; the clock runs from its first frame until a consumer
+outside has the results of the last scan, of every analysis in the row. What `ecm` does for a scan
+grows with the number of scans before it: with fewer than the published 106 it is too fast.
 
 LiberTEM-live gets the frames of the first scan, over and over, from its own simulator of a Merlin
 camera through a socket on this machine, and runs its FEM (standard deviation on a ring) on as many
@@ -62,18 +62,19 @@ RESULTS = {"touch": "touch.scans", "drift": "drift.shifts", "fem": "fem.maps", "
 
 def live(
     names: Sequence[str], scans: int, pool: Pool, folder: Path, *,
-    batch: int, credit: int = 8, rate: float = 0.0, record: bool = False, grouped: bool = False,
+    batch: int, credit: int = 8, ring: int = 0, rate: float = 0.0, record: bool = False,
+    grouped: bool = False,
 ) -> Measured:  # fmt: skip
     """Run analyses on the prepared frames; ``grouped``: all in one process."""
-    # a slot for each batch under way, and two for those that are made and returned
-    ring = (credit + 2) * batch * pool.frames[0].nbytes // 2**20 + 1
+    # the bus keeps as many slots for latecomers as there are batches under way
+    ring = ring or 2 * credit * (batch + 1) * pool.frames[0].nbytes // 2**20 + 1
     endpoint, log = f"ipc://{folder / secrets.token_hex(4)}", folder / "run.log"
     source = {"type": "prepared_frames", "folder": str(pool.folder), "scans": scans, "rate": rate,
               "batch": batch}  # fmt: skip
     config = folder / "run.toml"
     config.write_text(
         _toml({
-            "bus": {"endpoint": endpoint, "credit": credit, "ring": max(256, ring)},
+            "bus": {"endpoint": endpoint, "credit": credit, "ring": ring},
             "recorder": {"record": "now" if record else "never"},
             "viewer": {"enabled": False, "picture": False},
             "sources": {"camera": source},
@@ -196,8 +197,8 @@ def main() -> None:
     parser.add_argument(
         "--short", type=int, default=20, help="likewise, of the ceiling and the peer"
     )
-    parser.add_argument("--recorded", type=int, default=8, help="with the recorder on; 0: none")
-    parser.add_argument("--batch", type=int, default=64, help="frames in a batch")
+    parser.add_argument("--recorded", type=int, default=12, help="with the recorder on; 0: none")
+    parser.add_argument("--batch", type=int, default=240, help="frames in a batch")
     parser.add_argument("--credit", type=int, default=8, help="batches under way")
     parser.add_argument("--folder", type=Path, help="on the disk that is recorded to", default=None)
     parser.add_argument("--without-peer", action="store_true")

@@ -13,7 +13,7 @@ from daq.streams import Array, Batch, Stream
 
 
 class PixelBins:
-    """Sums over the good pixels of each bin: sum of (raw - dark) * gain, float64.
+    """Sums over the good pixels of each bin: sum of (raw - dark) * gain, added in float64.
 
     The order of additions within a record is fixed, so that the result does not depend on how
     records were batched. Sums of integers without dark and gain are exact. Bad pixels (the
@@ -32,6 +32,8 @@ class PixelBins:
         negative where it belongs to none. Bins are numbered 0 to the largest label.
     count
         Number of bins, if there may be more than the labels tell.
+    dtype
+        float64, or float32 for sums that are rounded in the end.
 
     Attributes
     ----------
@@ -40,8 +42,9 @@ class PixelBins:
     """
 
     def __init__(
-        self, stream: Stream, field: str, labels: npt.ArrayLike, count: int | None = None
-    ) -> None:
+        self, stream: Stream, field: str, labels: npt.ArrayLike, count: int | None = None,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> None:  # fmt: skip
         label = np.asarray(labels)
         shape = stream.fields[field].shape
         if label.dtype.kind not in "iu" or label.shape != shape:
@@ -60,7 +63,7 @@ class PixelBins:
             flat = np.where(corrections.bad.reshape(-1), -1, flat)
             dark, gain = corrections.dark.astype(np.float64), corrections.gain.astype(np.float64)
         self._moving = corrections if corrections is not None and corrections.moves else None
-        self.field = field
+        self.field, self._dtype = field, np.dtype(dtype)
         self.count = int(flat.max(initial=-1)) + 1 if count is None else count
         if flat.max(initial=-1) >= self.count:
             raise ValueError(f"labels reach {flat.max()}, there are {self.count} bins")
@@ -80,56 +83,104 @@ class PixelBins:
         begins[1:] = (np.diff(kept) != 1) | (np.diff(flat[kept]) != 0)
         first = np.flatnonzero(begins)
         length = np.diff(np.append(first, len(kept)))
-        self._fours = False
-        if not self._plain and len(length) and np.median(length) == 4 and length.max() <= 4:
-            # short runs, next to bad pixels, get pixels of weight 0 that stand in the frame
-            self._fours = bool((kept[first] + 4 <= size).all())
-        weight = gain[kept].astype(np.float32)
-        self._unpadded = weight
-        if self._fours:
-            padded = np.zeros((len(first), 4), np.float32)
-            row = np.repeat(np.arange(len(first)), length)
-            padded[row, np.arange(len(kept)) - first[row]] = weight
-            weight = padded.reshape(-1)
         self._runs = np.stack(
             [kept[first], kept[first] + length, flat[kept[first]]], axis=1
         ).astype(np.int32)
-        self._gain = weight
+        self._gain = gain[kept].astype(np.float32)
+        self._strips = None
+        if (
+            self._moving is None
+            and len(shape) == 2
+            and stream.fields[field].numpy_dtype.kind in "bu"
+        ):
+            # a bad pixel of integers may be read, with weight 0
+            weight = np.where(flat >= 0, gain, 0.0).astype(np.float32)
+            self._strips = _strips(label, weight.reshape(shape))
         self._dark = np.bincount(flat[kept], weights=(dark * gain)[kept], minlength=self.count)
+        self._darkened = self._moving is None and bool(self._dark.any())
         # compiles, or loads what was compiled, before the first record is there
         self._sums(np.zeros((1, size), stream.fields[field].numpy_dtype), 0)
 
-    def sums(self, batch: Batch) -> npt.NDArray[np.float64]:
+    def sums(self, batch: Batch) -> npt.NDArray[Any]:
         """Return [record, bin]; what stands for a lost record is to be ignored."""
         raw = batch.raw[self.field]
         return self._sums(raw.reshape(len(raw), math.prod(raw.shape[1:])), batch.first)
 
-    def _sums(self, frames: Array, first: int | None) -> npt.NDArray[np.float64]:
+    def _sums(self, frames: Array, first: int | None) -> npt.NDArray[Any]:
         from daq.pixel_kernel import (
             add_interpolated,
+            sum_blocks,
             sum_integers,
             sum_moved,
             sum_weighted,
-            sum_weighted_fours,
         )
 
-        out = np.zeros((len(frames), self.count))
         pixels = _readable(frames)
+        if self._strips is not None and not self._darkened and self._spots is None:
+            rounded = np.empty((len(frames), self.count), self._dtype)
+            sum_blocks(pixels, *self._strips, rounded)
+            return rounded
+        out = np.zeros((len(frames), self.count))
         offsets = np.zeros(len(frames), np.int64)
         if self._moving is not None:
             offsets = self._moving.offsets(first, len(frames))
             sum_moved(pixels, self._runs, offsets, *self._everywhere, self._moving.good, out)
+        elif self._strips is not None:
+            sum_blocks(pixels, *self._strips, out)
         elif self._plain and pixels.dtype.kind == "u":
             sum_integers(pixels, self._runs, out)
         else:
             # a bad pixel that is not finite must not be touched, not even with weight 0
-            fours = self._fours and pixels.dtype.kind == "u"
-            kernel = sum_weighted_fours if fours else sum_weighted
-            kernel(pixels, self._runs, self._gain if fours else self._unpadded, out)
+            sum_weighted(pixels, self._runs, self._gain, out)
+        if self._darkened:
             out -= self._dark
         if self._spots is not None:
             add_interpolated(pixels, *self._spots, offsets, *self._everywhere, self._labels, out)
-        return out
+        return out.astype(self._dtype, copy=False)
+
+
+LARGEST = 16
+"""Pixels along the side of the squares that `sum_blocks` adds."""
+
+
+def _strips(
+    label: Array, weight: npt.NDArray[np.float32]
+) -> tuple[int, int, npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.int32]] | None:
+    """Return what `sum_blocks` wants after the frames, or None where bins are not made of squares.
+
+    ``weight`` [y, x] is 0 where a pixel does not count.
+    """
+    height, width = label.shape
+    changes = [
+        np.flatnonzero((np.diff(label, axis=axis) != 0).any(axis=1 - axis)) + 1 for axis in (0, 1)
+    ]
+    side = int(np.gcd.reduce(np.concatenate(changes), initial=0))
+    while side > LARGEST and side % 2 == 0:
+        side //= 2
+    rows, columns = height // max(side, 1), width // max(side, 1)
+    outside = (label[rows * side :] >= 0).any() or (label[:, columns * side :] >= 0).any()
+    if not 2 <= side <= LARGEST or outside:
+        return None
+    strips, weights, labels = [], [], []
+    at = squares = 0
+    for row in range(rows):
+        bins = label[row * side, : columns * side : side]
+        there = np.flatnonzero(bins >= 0)
+        for part in np.split(there, np.flatnonzero(np.diff(there) != 1) + 1):
+            if not len(part):
+                continue
+            first, count = int(part[0]) * side, len(part) * side
+            last = squares + len(part)
+            strips.append((row * side * width + first, count, at, squares, last))
+            weights.append(weight[row * side : (row + 1) * side, first : first + count].reshape(-1))
+            labels.append(bins[part])
+            at, squares = at + side * count, last
+    if not strips:
+        return None
+    return (
+        width, side, np.array(strips, np.int32), np.concatenate(weights),
+        np.concatenate(labels).astype(np.int32),
+    )  # fmt: skip
 
 
 def _readable(frames: Array) -> Array:

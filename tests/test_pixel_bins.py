@@ -12,8 +12,8 @@ import daq
 SHAPE = (7, 9)
 
 
-def stream(dtype="<u2", **constants):
-    return daq.Stream("camera", {"frame": daq.Field(dtype, SHAPE)}, constants=constants)
+def stream(dtype="<u2", shape=SHAPE, **constants):
+    return daq.Stream("camera", {"frame": daq.Field(dtype, shape)}, constants=constants)
 
 
 def batch(frames, name="camera"):
@@ -22,10 +22,10 @@ def batch(frames, name="camera"):
 
 def slow(frames, labels, count, dark=0.0, gain=1.0, mask=None):
     """Sum (raw - dark) * gain of the good pixels of each bin, one at a time."""
-    dark, gain = (np.broadcast_to(np.float64(a), SHAPE) for a in (dark, gain))
+    dark, gain = (np.broadcast_to(np.float64(a), labels.shape) for a in (dark, gain))
     sums = np.zeros((len(frames), count))
     for n, frame in enumerate(frames):
-        for at in np.ndindex(*SHAPE):
+        for at in np.ndindex(*labels.shape):
             if labels[at] >= 0 and not (mask is not None and mask[at]):
                 sums[n, labels[at]] += (float(frame[at]) - dark[at]) * gain[at]
     return sums
@@ -57,6 +57,49 @@ def test_is_the_formula(seed, dtype, which, records):
         assert np.array_equal(found, expected)
     good = ~constants.get("mask", np.zeros(SHAPE, bool))
     assert bins.pixels.tolist() == [int(((labels == k) & good).sum()) for k in range(6)]
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 9),
+    st.sampled_from(["|u1", "<u2", "<u4", "<i4", "<f4"]),
+    st.sets(st.sampled_from(["dark", "gain", "mask", "interpolate"])),
+    st.sampled_from([np.float64, np.float32]),
+)
+@settings(deadline=None, max_examples=40)
+def test_squares_of_pixels_are_the_formula(seed, side, dtype, which, rounded):
+    """Binned frames, whose edge is no whole square, with holes in the middle."""
+    draw = np.random.default_rng(seed)
+    squares = draw.integers(-1, 8, (3, 4))
+    over = draw.integers(0, side, 2)
+    labels = np.pad(
+        np.kron(squares, np.ones((side, side), int)), [(0, n) for n in over], constant_values=-1
+    )
+    frames = draw.integers(0, 200, (5, *labels.shape)).astype(dtype)
+    everything = {
+        "dark": draw.normal(3, 1, labels.shape).astype("<f4"),
+        "gain": draw.uniform(0.5, 2, labels.shape).astype("<f4"),
+        "mask": draw.random(labels.shape) < 0.2,
+    }
+    constants = {name: everything[name] for name in which - {"interpolate"}}
+    told = constants | ({"interpolate": np.array(True)} if "interpolate" in which else {})
+    camera = stream(dtype, labels.shape, **told)
+    bins = daq.PixelBins(camera, "frame", labels, 9, rounded)
+    found = bins.sums(batch(frames))
+    assert found.dtype == rounded
+    if "interpolate" in which and "mask" in which:
+        whole = daq.corrections_for(camera).apply(frames).reshape(len(frames), -1)
+        expected = [np.bincount(labels.reshape(-1) + 1, f, 10)[1:] for f in whole]
+    else:
+        expected = slow(frames, labels, 9, **constants)
+    exact = rounded is np.float64 and "interpolate" not in which
+    np.testing.assert_allclose(
+        found, expected, rtol=1e-9 if exact else 1e-5, atol=1e-6 if exact else 1e-2
+    )
+    single = [bins.sums(batch(frames[n : n + 1]))[0] for n in range(len(frames))]
+    assert np.array_equal(found, single)
+    whole = daq.PixelBins(camera, "frame", labels, 9).sums(batch(frames))
+    assert np.array_equal(found, whole.astype(rounded))
 
 
 def test_does_not_depend_on_the_batch():

@@ -140,10 +140,13 @@ class Fem(daq.Analysis):
         if variance is None:
             variance = float(camera.attributes.get("counts_per_electron", 1.0))
         self._rings = _rings(camera, self._field, config, variance)
-        self._bins = daq.PixelBins(camera, self._field, self._rings.labels, self._rings.pixels)
+        self._bins = daq.PixelBins(
+            camera, self._field, self._rings.labels, self._rings.pixels, np.float32
+        )
 
         self._static = _StaticPattern(self._rings, config.outlier)
         self._scan: _Scan | None = None
+        self._patterns: npt.NDArray[np.float32] | None = None
         self._waiting: deque[_Reduced] = deque()
         self._stage = -1
         self._sums = _Sums(self._scans.positions, self._rings.count)
@@ -159,7 +162,10 @@ class Fem(daq.Analysis):
             return
         for piece in self._scans.pieces(batch):
             if self._scan is None:
-                self._scan = _Scan(piece.scan, self._scans.positions, self._rings.pixels)
+                self._scan = _Scan(
+                    piece.scan, self._scans.positions, self._rings.pixels, self._patterns
+                )
+                self._patterns = self._scan.patterns
             self._scan.take(piece, self._bins)
             if piece.ends:
                 self._reduce()
@@ -391,11 +397,14 @@ def _runs(ring: npt.NDArray[np.int64], sector: npt.NDArray[np.int64]) -> npt.NDA
 
 
 class _Scan:
-    """The binned pixels of one scan while it comes."""
+    """The binned pixels of one scan while it comes; ``patterns`` is memory to use again."""
 
-    def __init__(self, scan: int, positions: int, pixels: int) -> None:
+    def __init__(
+        self, scan: int, positions: int, pixels: int, patterns: npt.NDArray[np.float32] | None
+    ) -> None:
         self.scan = scan
-        self.patterns = np.zeros((positions, pixels), np.float32)
+        # new memory from the system costs more than what is done with it
+        self.patterns = np.zeros((positions, pixels), np.float32) if patterns is None else patterns
         self.usable = np.zeros(positions, np.bool_)
         self.time = np.full(positions, daq.NO_TIME)
 
@@ -480,11 +489,11 @@ class _Sums:
 
     def add(self, scan: _Reduced, source: npt.NDArray[np.int64]) -> None:
         """Add a scan; ``source`` [position] is where each position stood, -1 outside."""
-        seen = (source >= 0) & scan.usable[source]
-        where = source[seen]
-        self._moments[seen] += scan.moments[where]
-        self._mean[seen] += scan.mean[where]
-        self.count[seen] += 1
+        from daq_stem.fem.ring_moments import add_moments
+
+        add_moments(
+            source, scan.usable, scan.moments, scan.mean, self._moments, self._mean, self.count
+        )
 
     def results(self, pixels: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats, Floats]:
         """Return V [position, set], V_raw [position], (V, V_raw, <I>) of the rings, and <I>.
@@ -526,6 +535,7 @@ def _median(values: Floats) -> float:
 
 def _warm_up(rings: _Rings) -> None:
     """Compile, or load what was compiled, before the first pattern is there."""
-    scan = _Scan(0, 1, rings.pixels)
+    scan = _Scan(0, 1, rings.pixels, None)
     scan.usable[:] = True
-    _StaticPattern(rings, 2.0).reduce(scan, 0.0)
+    reduced = _StaticPattern(rings, 2.0).reduce(scan, 0.0)
+    _Sums(1, rings.count).add(reduced, np.zeros(1, np.int64))

@@ -140,3 +140,24 @@ def ring_moments(patterns, usable, runs, scale, noise, rings):  # type: ignore[n
                 result[RATIO] = (square - counting) * count / (total * total - counting)
                 result[SEEN] = 1.0
     return moments, mean
+
+
+@numba.njit(cache=True, nogil=True)
+def add_moments(
+    source: npt.NDArray[np.int64], usable: Bools, moments: Floats, mean: Floats,
+    moments_sum: Floats, mean_sum: Floats, count: npt.NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Add what `ring_moments` returned to the sums of the positions that the records show.
+
+    ``source`` [position] is the record, -1 for none. ``count`` [position] patterns were added.
+    """
+    for p in range(len(source)):
+        n = source[p]
+        if n < 0 or not usable[n]:
+            continue
+        count[p] += 1
+        for k in range(mean.shape[1]):
+            mean_sum[p, k] += mean[n, k]
+            for which in range(moments.shape[1]):
+                for moment in range(moments.shape[3]):
+                    moments_sum[p, which, k, moment] += moments[n, which, k, moment]
