@@ -337,7 +337,7 @@ class EndedMap(daq.View):
     @classmethod
     def can_draw(cls, stream: daq.Stream) -> bool:
         """Tell whether these are maps of images of a scan."""
-        return "scan" in stream.fields and bool(maps_of(stream))
+        return {"scan", "place"} <= set(stream.fields) and bool(maps_of(stream))
 
     def widget(self, stream: daq.Stream) -> Any:
         """Return the picture, and a choice where there are several."""

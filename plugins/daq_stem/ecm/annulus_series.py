@@ -179,6 +179,7 @@ class AnnulusSeries:
         longest = self._longest()
         estimate = np.where(fit.flag == LOWER_BOUND, longest, np.minimum(fit.ln_tau, longest))
         interval = self._errors.interval(estimate, np.log(self.series.mean_intensity()[at]))
+        interval = interval.stretched(self._seldom_seen(at))
         if self._shape is not None:
             interval = interval.widened(self._shape.ln_tau_error(estimate, self._ln_lasts()))
         self._fit_sectors(at, empty)
@@ -216,6 +217,17 @@ class AnnulusSeries:
                 fit.flag == LOWER_BOUND, longest, np.minimum(fit.ln_tau, longest)
             )
             maps.sector_flag[k, at] = fit.flag
+
+    def _seldom_seen(self, at: npt.NDArray[np.int64]) -> Floats:
+        """Return how much larger errors are at positions seen in fewer scans than replicas are.
+
+        The scatter of ln tau goes as 1 / sqrt(scans): where a place drifts out of the field, its
+        series is shorter. Replicas have the gaps of positions drawn from all of them.
+        """
+        assert self._replicas is not None
+        seen = self.series.good[:, self.series.slots].sum(axis=1)
+        usual = float(np.median(seen[self._replicas.positions]))
+        return np.asarray(np.sqrt(usual / np.clip(seen[at], 1, None)))
 
     def _standing(self, maps: Maps) -> float:
         """Return the error of ln tau from not knowing where the map stands, 1 sigma."""
@@ -346,6 +358,7 @@ class AnnulusSeries:
         ln_tau = np.linspace(*ends, RELAXATION_TIMES * settings.replicas)
         random = np.random.default_rng([*settings.seed, series.taken])
         glass = np.flatnonzero(self.glass)
+        self._replicas = None  # the memory of the old ones is given back first
         self._replicas = Replicas(
             self.annulus, self.speckle, ln_tau, random.choice(glass, len(ln_tau)),
             self._simulated_gamma, settings.variance_per_count, settings.scans,

@@ -62,6 +62,18 @@ class Interval:
             np.where(np.isfinite(self.middle), bound, self.bound - 1.645 * error),
         )
 
+    def stretched(self, factor: Floats) -> Interval:
+        """Return the interval with its ends ``factor`` [n] times as far from the middle."""
+        with np.errstate(invalid="ignore"):
+            ends = [
+                np.where(
+                    np.isfinite(end) & np.isfinite(self.middle),
+                    self.middle + factor * (end - self.middle), end,
+                )
+                for end in (self.lower, self.upper, self.bound)
+            ]  # fmt: skip
+        return Interval(self.middle, *ends)
+
 
 class LnTauErrors:
     """How estimates of ln tau scatter, learnt from replicas.

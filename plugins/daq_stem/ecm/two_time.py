@@ -136,7 +136,7 @@ class TwoTime:
         self.residual[slot] = residual
         self.taken += 1
         if self.period == 0 and len(earlier):
-            self._find_period(slot, int(earlier[-1]))
+            self._find_period(slot, earlier)
         apart = np.sum((self.residual[earlier] - self.residual[slot]) ** 2, axis=1)
         blocks = int(self.blocks.max(initial=-1)) + 1
         sums, pairs = np.zeros((blocks, len(earlier))), np.zeros((blocks, len(earlier)), np.int64)
@@ -189,10 +189,15 @@ class TwoTime:
             / np.maximum(1, self.good.sum(axis=1))
         )
 
-    def _find_period(self, slot: int, before: int) -> None:
-        both = self.good[:, slot] & self.good[:, before]
-        if both.any():
-            self.period = max(1, int(np.median(self.time[both, slot] - self.time[both, before])))
+    def _find_period(self, slot: int, earlier: npt.NDArray[np.int64]) -> None:
+        # where every second pattern is lost, no position is seen twice in scans that follow on
+        # each other: the newest scan with which there is one in common tells
+        for back, before in enumerate(earlier[::-1].tolist(), start=1):
+            both = self.good[:, slot] & self.good[:, before]
+            if both.any():
+                apart = np.median(self.time[both, slot] - self.time[both, before])
+                self.period = max(1, int(apart) // back)
+                return
 
 
 # "reassoc" lets sums use vector lanes; the code, so the order, is the same for every pattern

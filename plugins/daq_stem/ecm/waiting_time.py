@@ -51,7 +51,7 @@ class TwoTimeMatrix:
         waiting, tau, errors = (np.full(windows, np.nan) for _ in range(3))
         slots = series.slots
         known = np.isfinite(ages)
-        if known.sum() < 4 * windows:
+        if known.sum() < 4 * windows or not series.period:
             return waiting, tau, errors
         slots, ages = slots[known], ages[known]
         edges = np.linspace(0, ages[-1] * (1 + 1e-9), windows + 1)

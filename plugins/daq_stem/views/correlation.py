@@ -124,7 +124,8 @@ class TwoTime(daq.View):
         low, high, label = _scan_times(scan, batch.time[there])
         self._area.frame((label, low, high), (label, low, high))
         self._area.show(matrix, percentiles=(1, 99.5))
-        self._figure.say(f"{len(scan)} scans, the later one downwards", f"{len(scan)} scans")
+        count = f"{len(scan)} scan{'s' * (len(scan) != 1)}"
+        self._figure.say(f"{count}, the later one downwards", count)
 
 
 def two_time_matrix(

@@ -23,8 +23,9 @@ from daq_stem.views.positions import (
 class RelaxationTimes(daq.View):
     """The tau map of one band on a logarithmic scale.
 
-    Lower bounds, failed fits and masked positions have colours of their own, named with their
-    share of the glass: a bound is not drawn as if it were a value.
+    Lower bounds, upper bounds (what relaxes within a scan), failed fits and masked positions have
+    colours of their own, named with their share of the glass: a bound is not drawn as if it were a
+    value.
     """
 
     name = "relaxation times"
@@ -81,7 +82,7 @@ class RelaxationTimes(daq.View):
                 for name, colour, where in there
             ],
             [(colour, name) for name, colour, _ in there],
-            [(colour, name.removeprefix("lower ")) for name, colour, _ in there],
+            [(colour, name.removesuffix(" bound")) for name, colour, _ in there],
         )
 
 

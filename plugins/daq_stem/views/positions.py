@@ -12,9 +12,11 @@ import daq
 
 DETERMINED: Final = 0
 LOWER_BOUND: Final = 1
+UPPER_BOUND: Final = 2
 MASKED: Final = 4
 
 LOWER_BOUND_COLOUR: Final = "#ff9ec7"
+UPPER_BOUND_COLOUR: Final = "#9fd8ff"
 NOT_FITTED_COLOUR: Final = "#c4693f"
 MASKED_COLOUR: Final = "#747b87"
 """Of positions: none of them is in viridis or plasma, and they differ in lightness."""
@@ -28,11 +30,12 @@ def classes(
     ``flag`` [y, x] as in ``ecm.maps``; whatever is called determined and has no finite value is
     masked, so that no position is drawn as what it is not.
     """
-    bound = flag == LOWER_BOUND
+    slow, fast = flag == LOWER_BOUND, flag == UPPER_BOUND
     masked = (flag >= MASKED) | ((flag == DETERMINED) & ~np.isfinite(value))
     return {
-        "lower bound": (LOWER_BOUND_COLOUR, bound),
-        "no fit": (NOT_FITTED_COLOUR, (flag != DETERMINED) & ~bound & ~masked),
+        "lower bound": (LOWER_BOUND_COLOUR, slow),
+        "upper bound": (UPPER_BOUND_COLOUR, fast),
+        "no fit": (NOT_FITTED_COLOUR, (flag != DETERMINED) & ~slow & ~fast & ~masked),
         "masked": (MASKED_COLOUR, masked),
     }
 

@@ -11,6 +11,8 @@ from daq_stem.views.positions import (
     DETERMINED,
     LOWER_BOUND,
     LOWER_BOUND_COLOUR,
+    UPPER_BOUND,
+    UPPER_BOUND_COLOUR,
     bands_of,
     joined,
     number,
@@ -60,7 +62,8 @@ class Relation(daq.View):
         there = [(colour, "determined")]
         for name, kind, mark, shown in (
             ("determined", DETERMINED, "o", colour),
-            ("bounds", LOWER_BOUND, "t1", LOWER_BOUND_COLOUR),
+            ("lower bound", LOWER_BOUND, "t1", LOWER_BOUND_COLOUR),
+            ("upper bound", UPPER_BOUND, "t", UPPER_BOUND_COLOUR),
         ):
             at = (flag == kind) & np.isfinite(tau) & np.isfinite(V)
             size = 4.0 if at.sum() < 1500 else 3.0
@@ -68,8 +71,8 @@ class Relation(daq.View):
             self._plot.points(
                 name, V[at], tau[at], None, shown, symbol=mark, size=size, opacity=opacity
             )
-            if kind == LOWER_BOUND and at.any():
-                there.append((shown, "lower bound of \u03c4"))
+            if kind != DETERMINED and at.any():
+                there.append((shown, f"{name} of \u03c4"))
         self._figure.key(there if len(there) > 1 else [])
 
     def _say(self, batch: daq.Batch) -> None:
