@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from daq.bus.client import Consumer
 
-DEADLINE = 40.0
+DEADLINE = 90.0
 
 # A busy machine is no failure of an example.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -48,8 +48,12 @@ def test_means_are_those_of_plain_numpy() -> None:
     dark, gain = draw.random(SHAPE).astype("f4"), (1 + draw.random(SHAPE)).astype("f4")
     mask = draw.random(SHAPE) < 0.1
     camera = camera_of(frames, constants={"dark": dark, "gain": gain, "mask": mask})
-    out = run(camera, regions=(1, 3))
+    out = run(camera, regions=(1, 3), region_sectors=True)
     profile, regions = out["profile"], out["regions"]
+    # the parts weigh as many patterns as they have: together they are the whole
+    means, weights = regions["sectors"], regions["patterns"][..., None, None]
+    together = np.nansum(means * weights, axis=(1, 2)) / weights.sum(axis=(1, 2))
+    assert together == pytest.approx(profile["sectors"], rel=0.01, nan_ok=True)
     q, phi = polar()
     ring = np.floor((q - RANGE[0]) / SIZE).astype(int)
     sector = np.floor(phi / np.pi % 1 * SECTORS).astype(int)
@@ -175,7 +179,11 @@ def test_keeps_its_promises(kind: str) -> None:
     frames = np.random.default_rng(4).poisson(9, (12, *SHAPE)).astype(kind)
     gain = (1 + 0.1 * np.random.default_rng(5).random(SHAPE)).astype("f4")
     camera = camera_of(frames, constants={"gain": gain})
-    check_analysis(Azimuthal, camera, {"q_range": RANGE, "regions": (2, 2), "total": "series"})
+    check_analysis(
+        Azimuthal,
+        camera,
+        {"q_range": RANGE, "regions": (2, 2), "region_sectors": True, "total": "series"},
+    )
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -125,6 +125,42 @@ def test_counts_per_electron(counts: int) -> None:
     assert found(dark)["counts_per_electron"][-1] == pytest.approx(value, rel=1e-9)
 
 
+def speckled(seed: int, counts: int) -> Records:
+    """30 positions, scanned twice: speckle 2 px wide that keeps half of itself, on a ring."""
+    draw = np.random.default_rng(seed)
+    y, x = np.indices((60, 60)) - 29.5
+    mean = 9 * np.exp(-((np.hypot(y, x) - 19) ** 2) / 18) + 1
+    wide = np.exp(-(2 * np.pi**2) * sum(f**2 for f in np.meshgrid(*[np.fft.fftfreq(60)] * 2)) * 2)
+
+    def fields() -> Any:
+        white = draw.normal(size=(30, 60, 60, 2)).view(np.complex128)[..., 0]
+        field = np.fft.ifft2(np.fft.fft2(white) * wide)
+        return field / np.sqrt((np.abs(field) ** 2).mean())
+
+    first = fields()
+    second = np.sqrt(0.5) * (first + fields())
+    speckle = 0.4 + 0.6 * np.abs(np.concatenate([first, second])) ** 2
+    frames = counts * draw.poisson(mean * speckle)
+    return make_stream("camera", {"frame": frames.astype("u2")}, scan={"shape": [5, 6]})
+
+
+def test_errors_of_counts_per_electron_hold_in_every_single_case() -> None:
+    """Twenty small glasses: errors are right one by one, not only on average.
+
+    With a hundred of the simulated camera: benchmarks/stem_calibration_coverage.py.
+    """
+    values, errors = np.array(
+        [
+            [out[name][-1] for name in ("counts_per_electron", "counts_per_electron_errors")]
+            for out in (found(speckled(seed, 4), ring=(13.0, 25.0)) for seed in range(20))
+        ]
+    ).T
+    z = (values - 4) / errors
+    assert abs(z.mean()) < 0.6
+    assert 0.55 < np.sqrt(np.mean(z**2)) < 1.4  # 3 sigma of twenty
+    assert errors.std() < 0.18 * errors.mean()
+
+
 def test_more_patterns_make_errors_smaller_and_bad_pixels_count_nowhere() -> None:
     camera, truth = glass(1, scans=8)
     mask = camera.stream.constants["mask"] | (np.random.default_rng(0).random((66, 66)) < 0.05)

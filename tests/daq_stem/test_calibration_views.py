@@ -126,3 +126,30 @@ def test_strain_of_parts_and_of_one(shown: Any, regions: tuple[int, int]) -> Non
     }
     panel = shown(stream, daq.Batch(stream.name, {**batch.raw, **nothing}, 0))
     assert panel is not None
+
+
+@pytest.mark.parametrize("share", [0.76, np.nan])
+def test_the_elastic_part_of_a_strain(shown: Any, share: float) -> None:
+    r = 0.01 * np.arange(1, 101)
+    shape = np.sin(30 * r)
+    scalars = {
+        "affine_strain": 0.01, "affine_strain_errors": 0.001, "elastic_share": share,
+        "elastic_share_errors": 0.05, "elastic_strain": 0.0091, "elastic_strain_errors": 0.0006,
+    }  # fmt: skip
+    records = make_stream(
+        "structure_factor.split",
+        {
+            "G2": shape[None], "G2_errors": 0.1 + 0 * shape[None], "G2_fit": 0.5 * shape[None],
+            **{name: np.array([value]) for name, value in scalars.items()},
+        },
+        constants={"r": r}, attributes={"strain_range": [0.2, 0.8]},
+    )  # fmt: skip
+    (batch,) = records.batches(1)
+    panel = shown(records.stream, batch)
+    said = words(panel)
+    if np.isfinite(share):
+        assert "0.760 \u00b1 0.050" in said and "0.910 \u00b1 0.060 %" in said
+    else:
+        assert "affine: 1.00 \u00b1 0.10 %" in said
+    drawn = [y for _, y in curves(panel) if y is not None and len(y) > 20]
+    assert any(len(y) == 61 and np.nanmax(np.abs(y)) <= 0.5 for y in drawn)

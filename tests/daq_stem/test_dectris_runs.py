@@ -81,7 +81,7 @@ def test_a_camera_that_dies_in_mid_scan(
     assert run.finish() == 1
     said = run.said()
     assert f"tcp://127.0.0.1:{detector.port} is away: waiting for it" in said
-    assert re.search(r"no camera at tcp:.*: 77 of 120 records", said), said
+    assert re.search(r"no camera .* gone after 77 of 120 images .*: 77 of 120 records", said), said
     assert "Traceback" not in said
     with recorded(run) as file:
         camera = file["entry"]["camera"]
@@ -104,7 +104,8 @@ def test_nobody_at_the_address(start_run: Runs, detectors: Callable[..., Detecto
 def test_the_source_is_killed_and_goes_on(
     start_run: Runs, detectors: Callable[..., Detector]
 ) -> None:
-    detector = detectors(rate=60.0)
+    # slow: what the killed source had received already is lost
+    detector = detectors(rate=20.0)
     run = start_run(
         (CONFIGS / "dectris-arm.toml").read_text(),
         *changes(detector, control_port=detector.api_port, images=600, scan="[20,30]", series=1,

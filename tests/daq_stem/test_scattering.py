@@ -214,12 +214,35 @@ def test_structure_factor_keeps_its_promises() -> None:
     )  # fmt: skip
 
 
+def test_each_part_of_a_scan_has_its_own() -> None:
+    """Parts of one input give what each gives alone; a part without patterns is not a number."""
+    parts = [averages(true_structure(AT), 0.02, 2, seed) for seed in range(3)]
+    sectors = np.stack([part["sectors"] for part in parts] + [np.nan * parts[0]["sectors"]], axis=1)
+    constants = parts[0].stream.constants
+    regions = make_stream(
+        "azimuthal.regions", {"sectors": sectors.reshape(2, 2, 2, SECTORS, -1)}, constants=constants
+    )
+    config = {"density": 55.0, "r_max": 1.0, "r_step": 0.05, "strain_axis": 0.0}
+    out = transformed(regions, **config)
+    assert out["pair"]["g"].shape == (2, 2, 2, 20)
+    for number, part in enumerate(parts):
+        alone, at = transformed(part, **config), divmod(number, 2)
+        for name, result in alone.items():
+            for field in result.stream.fields:
+                if field != "time":
+                    np.testing.assert_array_equal(out[name][field][:, *at], result[field])
+    assert np.isnan(out["structure"]["S"][:, 1, 1]).all()
+    assert out["structure"].valid.all()
+    with pytest.raises(ValueError, match="as a whole"):
+        transformed(regions, **config, crept_strain=0.1, save_crept="x.txt")
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
         ({"r_max": 5.0}, "tell of distances"), ({"q_range": (2.0, 2.5)}, "8 are needed"),
         ({"fit_range": (15.8, 17.0)}, "4 are needed"), ({"composition": "Qq"}, "of 'Qq'"),
-        ({"fit_range": (9.0, 8.0)}, "smaller Q"), ({"r_max": 1.0, "r_step": 0.9}, "r_step"),
+        ({"fit_range": (9.0, 8.0)}, "smaller one"), ({"r_max": 1.0, "r_step": 0.9}, "r_step"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_transformed_is_refused(config: dict[str, Any], said: str) -> None:

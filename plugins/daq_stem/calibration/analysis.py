@@ -13,7 +13,7 @@ import pydantic
 
 import daq
 from daq_stem.calibration.file import Calibration as CalibrationFile
-from daq_stem.calibration.repeated_counts import POSITIONS, SECTORS, RepeatedCounts
+from daq_stem.calibration.repeated_counts import POSITIONS, RepeatedCounts
 from daq_stem.calibration.ring_fit import RingFit, find_ring, fit_ring, start_centre
 from daq_stem.geometry.detector import image_field
 from daq_stem.geometry.ellipse import Ellipse
@@ -196,9 +196,7 @@ class Calibration(daq.Analysis):
         radius = ellipse.radius(y, x)
         # wide, as counting and change of the specimen are told apart by different intensities
         ring = self._pattern.good & (radius > 0.55 * fit.radius) & (radius < 2 * fit.radius)
-        turn = np.arctan2(y, x) / math.pi % 1.0
-        sectors = np.minimum((turn * SECTORS).astype(np.int64), SECTORS - 1)
-        return self._counts.fit(sectors, ring)
+        return self._counts.fit(ring, fit.centre)
 
 
 def _output(shape: tuple[int, int], units: str, expect: int | None) -> daq.Stream:

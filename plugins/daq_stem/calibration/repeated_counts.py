@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 import daq
+from daq_stem.scattering.speckle_noise import SpeckleNoise
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 POSITIONS = 64
 """Positions of the scan that are watched: enough for a per cent in a few scans."""
 
-SECTORS = 12
-"""Azimuthal sectors, each with the one opposite, for the error."""
-
-TOGETHER = 3
-"""So many neighbouring sectors are left out at a time, since they share speckles."""
-
 CLASSES = 12
-"""Pixels of a sector are sorted by intensity into as many."""
+"""Pixels are sorted by intensity into as many: noise of single pixels would flatten the fit."""
+
+ROUNDS = 4
+"""Of least squares, each with the weights that follow from the one before."""
+
+FEWEST = 60
+"""Pixels that a fit needs."""
 
 
 class RepeatedCounts:
@@ -75,50 +77,44 @@ class RepeatedCounts:
             self._before[place] = frame
             self._seen[place] = scan
 
-    def fit(self, sectors: Integers, ring: npt.NDArray[np.bool_]) -> tuple[float, float]:
-        """Return g and its error (1 sigma, jackknife over sectors); NaN without pairs.
+    def fit(self, ring: npt.NDArray[np.bool_], centre: tuple[float, float]) -> tuple[float, float]:
+        """Return g and its error (1 sigma) from the pixels ``ring`` [y, x]; NaN without pairs.
 
-        On simulated glasses the error is about a third too small (docs/explanation/calibration.md).
-
-        ``sectors`` [y, x] from 0 to `SECTORS` - 1; ``ring`` [y, x], the pixels to be used.
+        Least squares over `CLASSES` of intensity; a square scatters as much as it is on average, which
+        gives the weights. The error follows from the residuals of single pixels and how far speckle
+        correlates them, see `SpeckleNoise`; pixels opposite to each other about ``centre``
+        (px, [y, x]) may share theirs (Friedel pairs).
         """
-        if not self.pairs:
+        if not self.pairs or int(ring.sum()) < FEWEST:
             return np.nan, np.nan
         dark = self._dark[ring]
         light = self._sum[ring] - 2 * dark * self.pairs
         products = self._products[ring] - 2 * dark * self._sum[ring] + 2 * dark**2 * self.pairs
-        squares, of = self._squares[ring].astype(np.float64), sectors[ring]
+        squares = self._squares[ring].astype(np.float64)
         order = np.argsort(light, kind="stable")
-        level = np.empty(len(order), np.int64)
-        level[order] = np.arange(len(order)) * CLASSES // max(1, len(order))
-        place, size = of * CLASSES + level, SECTORS * CLASSES
-        sums = np.stack(
-            [np.bincount(place, weights=part, minlength=size).reshape(SECTORS, CLASSES)
-             for part in (squares, light, products)]
-        )  # fmt: skip
-        whole = sums.sum(axis=1)
-        best = _slope(whole)
-        here = np.flatnonzero(sums[1].sum(axis=1) > 0)
-        count = len(here)
-        if count < 2 * TOGETHER or not np.isfinite(best):
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order)) * CLASSES // len(order)
+        number = np.bincount(place, minlength=CLASSES)
+        level, product, square = (
+            np.bincount(place, weights=part, minlength=CLASSES) / number
+            for part in (light, products, squares)
+        )
+        if not (level > 0).all() or not square.any():
             return np.nan, np.nan
-        seen = sums[:, here]
-        blocks = [seen[:, (np.arange(TOGETHER) + k) % count].sum(axis=1) for k in range(count)]
-        scatter = sum((_slope(whole - block) - best) ** 2 for block in blocks)
-        return best, float(np.sqrt(scatter * (count - TOGETHER) / (TOGETHER * count)))
-
-
-def _slope(sums: Floats) -> float:
-    """Return g of squares = g light + c products, weights of counting noise; NaN if undetermined."""
-    squares, light, products = sums
-    used = light > 0
-    if used.sum() < 3:
-        return np.nan
-    squares, light, products = squares[used], light[used], products[used]
-    design = np.stack([light, products], axis=1)
-    weight = 1.0 / light**2
-    normal = (design * weight[:, None]).T @ design
-    try:
-        return float(np.linalg.solve(normal, (design * weight[:, None]).T @ squares)[0])
-    except np.linalg.LinAlgError:
-        return np.nan
+        design, expected = np.stack([level, product], axis=1), level
+        for _ in range(ROUNDS):
+            weighed = design * (number / expected**2)[:, None]
+            try:
+                slopes = np.linalg.inv(weighed.T @ design) @ weighed.T  # [parameter, class]
+            except np.linalg.LinAlgError:
+                return np.nan, np.nan
+            fitted = design @ (slopes @ square)
+            expected = np.maximum(fitted, 0.1 * square.mean() / level.mean() * level)
+        g, c = (slopes @ square).tolist()
+        level = expected[place]
+        residual = (squares - g * light - c * products) / level
+        noise = SpeckleNoise.of(np.argwhere(ring), residual, centre, len(design.T))
+        response = (slopes[0] / number)[place] * level
+        error = float(noise.errors(np.argwhere(ring), response[:, None])[0])
+        # intensities are nearly the same on opposite sides: what Friedel pairs share adds
+        return g, error * math.sqrt(1.0 + noise.friedel)

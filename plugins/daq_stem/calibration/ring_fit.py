@@ -368,6 +368,8 @@ def _radius(
     window = (WINDOW[0] * at, WINDOW[1] * at)
     found_radii = peak_positions(places, values, window)
     best, others = found_radii[0], found_radii[1:]
+    if not np.isfinite(found_radii).all():
+        return np.nan, np.nan  # a ring that hangs on one sector has no clear middle
     count = len(others)
     scatter = missed**2 * float(((others - best) ** 2).sum()) * (count - 1) / count
     wider = peak_positions(places, values[:1], (WIDER[0] * at, WIDER[1] * at))[0]

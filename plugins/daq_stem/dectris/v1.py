@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ CHANNEL: Final = "threshold_1"
 """Stream v1 has one channel, which it does not name."""
 
 TYPES: Final = {**PIXELS, "float32": "<f4"}
+
+_parse: Final = json.JSONDecoder().decode
 
 _ENCODING = re.compile(r"(?:bs(8|16|32|64))?-?(lz4)?([<>])")
 
@@ -136,18 +139,25 @@ class Decoder:
 
 
 def _packed(described: dict[str, Any], blob: Any) -> Packed:
-    encoding = _ENCODING.fullmatch(str(described.get("encoding") or "<"))
-    kind, shape = described.get("type"), described.get("shape")
-    if encoding is None or kind not in TYPES or (encoding[1] and not encoding[2]):
-        raise DamagedError(f"an array of {kind!r:.20} in {described.get('encoding')!r:.20}")
+    encoding, kind, shape = (described.get(key) for key in ("encoding", "type", "shape"))
     if not isinstance(shape, list) or len(shape) < 2:
         raise DamagedError("an array without shape")
     columns, rows = (whole(length, "shape", 1) for length in shape[:2])
-    dtype = np.dtype(TYPES[kind]).newbyteorder(encoding[3])
+    method, element, dtype = _coding(str(encoding or "<"), str(kind))
     if rows * columns * dtype.itemsize > LARGEST:
         raise DamagedError(f"an array of {rows} x {columns}, which cannot be")
+    return Packed(blob, method, element, dtype, (rows, columns))
+
+
+@functools.lru_cache(64)
+def _coding(text: str, kind: str) -> tuple[str, int, np.dtype[Any]]:
+    """Return method, bytes of an element that is shuffled, and dtype."""
+    encoding = _ENCODING.fullmatch(text)
+    if encoding is None or kind not in TYPES or (encoding[1] and not encoding[2]):
+        raise DamagedError(f"an array of {kind!r:.20} in {text!r:.20}")
     method = "bslz4" if encoding[1] else "lz4_block" if encoding[2] else "none"
-    return Packed(blob, method, int(encoding[1] or 8) // 8, dtype, (rows, columns))
+    dtype = np.dtype(TYPES[kind]).newbyteorder(encoding[3])
+    return method, int(encoding[1] or 8) // 8, dtype
 
 
 def _arrays(parts: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
@@ -188,7 +198,8 @@ def _date(text: Any) -> int | None:
 
 def _parsed(part: Any) -> dict[str, Any]:
     try:
-        found = json.loads(bytes(part))
+        # json.loads would look first which encoding it is
+        found = _parse(str(part, "utf-8"))
     except ValueError:
         raise DamagedError("a header that is no JSON") from None
     if not isinstance(found, dict):

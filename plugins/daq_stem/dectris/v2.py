@@ -67,7 +67,7 @@ class Decoder:
         if len(parts) != 1:
             raise DamagedError(f"a message of {len(parts)} parts; stream v2 has one: is it v1?")
         try:
-            found = self._loads(parts[0])
+            found = self._loads(bytes(parts[0]))
         except Exception as error:  # whatever cbor2 makes of bytes that are no CBOR
             raise DamagedError(f"no CBOR: {error}") from None
         if not isinstance(found, Mapping):

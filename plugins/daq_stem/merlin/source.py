@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pydantic
 
 import daq
 from daq_stem.merlin.acquisitions import BEYOND, Acquisitions
-from daq_stem.merlin.commands import ARMED, BUSY, COMMAND_PORT, IDLE, Commands, RefusedError
+from daq_stem.merlin.commands import IDLE, RefusedError
+from daq_stem.merlin.control import LOOK, Control, EndedEarlyError, in_words
 from daq_stem.merlin.header import (
     LEAD,
     Clock,
@@ -25,17 +24,14 @@ from daq_stem.merlin.header import (
     parse_hdr_text,
     scan_shape,
     sequence_and_fixed,
-    time_zone,
 )
 from daq_stem.merlin.pixels import unpack
 from daq_stem.merlin.raw import check_installed
 from daq_stem.merlin.sequence import NOT_ALIKE, NumberColumns, in_order
-from daq_stem.merlin.stream import DATA_PORT, MessageStream
+from daq_stem.merlin.settings import Settings, check_scan
+from daq_stem.merlin.stream import MessageStream
 
 log = logging.getLogger("merlin")
-
-LOOK: Final = 0.05
-"""s; how long to wait for the camera before looking whether the source shall end."""
 
 LATENCY: Final = 0.02
 """s; frames that have come are given on after so long, though the batch is not full."""
@@ -46,15 +42,6 @@ LONGEST_DELAY: Final = 2.0
 
 ASK_AFTER: Final = 1.0
 """s without frames, after which an armed camera is asked whether it is idle."""
-
-TRIGGERS: Final = {
-    "internal": 0, "rising_ttl": 1, "falling_ttl": 2, "rising_lvds": 3, "falling_lvds": 4, "soft": 5,
-}  # fmt: skip
-"""TRIGGERSTART by name."""
-
-
-class EndedEarlyError(Exception):
-    """The acquisition cannot go on; the message says why."""
 
 
 class Merlin(daq.Source):
@@ -85,106 +72,12 @@ class Merlin(daq.Source):
 
     name = "merlin"
 
-    class Config(daq.Config):
-        """What ``[sources.NAME]`` with ``type = "merlin"`` may say."""
-
-        host: str = daq.setting("localhost", "", "of the Merlin software", min_length=1)
-        port: int = daq.setting(DATA_PORT, "", "of the data socket", ge=1, le=65535)
-        command_port: int = daq.setting(COMMAND_PORT, "", "of the command socket", ge=1, le=65535)
-        arm: bool = daq.setting(False, "", "set and start the camera; false: listen only")
-        trigger: Literal["internal", "rising_ttl", "falling_ttl", "rising_lvds", "falling_lvds", "soft"] | None = daq.setting(
-            None, "", "what starts frames; soft: this source does; by default as the camera is set"
-        )  # fmt: skip
-        frames: int | None = daq.setting(
-            None, "", "of an acquisition; by default the scan, or as the camera is set", ge=1
-        )
-        frames_per_trigger: int | None = daq.setting(
-            None, "", "by default as the camera is set; all of them where the trigger is soft", ge=1
-        )
-        acquisition_time: float | None = daq.setting(None, "s", "exposure of a frame", gt=0)
-        acquisition_period: float | None = daq.setting(None, "s", "from frame to frame", gt=0)
-        counter_depth: Literal[1, 6, 12, 24] | None = daq.setting(None, "bit", "of a pixel")
-        continuous: bool | None = daq.setting(
-            None, "", "continuous read and write: no dead time between frames, up to 12 bit"
-        )
-        parameters: dict[str, bool | int | float | str] = daq.setting(
-            {}, "", "others, as the camera calls them: { HVBIAS = 120, THRESHOLD0 = 40 }"
-        )
-        acquisitions: int = daq.setting(
-            1, "", "end after so many; 0: go on until the run is stopped", ge=0
-        )
-        scan: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = daq.setting(
-            None, "", "shape of the scan, [y, x], fast axis last; by default from the camera"
-        )
-        step: float | None = daq.setting(None, "nm", "distance of two scan positions", gt=0)
-        timezone: str = daq.setting("UTC", "", "of the camera's clock, if it does not send UTC")
-        timeout: float = daq.setting(
-            5.0, "s", "for a connection, an answer, an acquisition that was started", gt=0, le=3600
-        )
-        reconnect: float = daq.setting(
-            60.0, "s", "how long a camera that goes away is waited for; 0: not at all", ge=0
-        )
-        stall: float | None = daq.setting(
-            None, "s", "without a frame for so long the acquisition is over; by default never", gt=0
-        )
-        if_changed: Literal["end", "wait"] = daq.setting(
-            "end", "", "frames of another size or type: end, or leave them out and wait"
-        )
-        batch: int = daq.setting(64, "", "frames that travel together, at most", ge=1, le=4096)
-
-        @pydantic.field_validator("timezone")
-        @classmethod
-        def _known(cls, timezone: str) -> str:
-            time_zone(timezone)
-            return timezone
-
-        @pydantic.model_validator(mode="after")
-        def _armed(self) -> Any:
-            given = [
-                key for key in ("trigger", "frames", "frames_per_trigger", "acquisition_time",
-                                "acquisition_period", "counter_depth", "continuous", "parameters")
-                if getattr(self, key) not in (None, {})
-            ]  # fmt: skip
-            if given and not self.arm:
-                raise ValueError(f"{given[0]} is set only with arm = true")
-            times = self.acquisition_time, self.acquisition_period
-            if None not in times and times[1] < times[0]:  # type: ignore[operator]
-                raise ValueError("acquisition_period is shorter than acquisition_time")
-            if self.scan is not None and self.frames is not None:
-                _check_scan(self.scan, self.frames)
-            return self
-
-        def together(self) -> int | None:
-            """Return the frames per trigger, None as the camera is set."""
-            if self.frames_per_trigger is not None or self.trigger != "soft":
-                return self.frames_per_trigger
-            return self.frames or (self.scan and self.scan[0] * self.scan[1])
-
-        def settings(self) -> dict[str, object]:
-            """Return what is to be set, by the camera's names, in order; times in ms."""
-            frames = self.frames
-            if frames is None and self.scan is not None:
-                frames = self.scan[0] * self.scan[1]
-            wanted = {
-                "COUNTERDEPTH": self.counter_depth,
-                "CONTINUOUSRW": None if self.continuous is None else int(self.continuous),
-                "ACQUISITIONTIME": _milliseconds(self.acquisition_time),
-                "ACQUISITIONPERIOD": _milliseconds(self.acquisition_period),
-                "NUMFRAMESTOACQUIRE": frames,
-                "NUMFRAMESPERTRIGGER": self.together(),
-                "TRIGGERSTART": None if self.trigger is None else TRIGGERS[self.trigger],
-            }
-            others: dict[str, object] = {
-                name: int(value) if isinstance(value, bool) else value
-                for name, value in self.parameters.items()
-            }
-            given: dict[str, object] = {k: v for k, v in wanted.items() if v is not None}
-            return given | others
+    Config = Settings
 
     def __init__(self) -> None:
         super().__init__()
         self._stream: MessageStream | None = None
-        self._commands: Commands | None = None
+        self._control = Control(Settings(), self.context)
         self._clock: Clock | None = None
         self._counts: dict[str, int] = {}
         self._told: dict[str, int] = {}
@@ -204,19 +97,19 @@ class Merlin(daq.Source):
         Returns nothing where the run is ended before. Raises ValueError in one line where there is
         no camera, or where it refuses what the configuration says.
         """
-        self._config = config
+        self._config, self._control = config, Control(config, self.context)
         if not self._recall():
             try:
                 self._connect()
                 if config.arm:
-                    self._set_up()
+                    self._control.set_up()
                     self._start()
                 first = self._first_frame()
             except EndedEarlyError as error:
-                raise ValueError(f"Merlin at {self._where}: {error}") from None
+                raise ValueError(f"Merlin at {self._config.where}: {error}") from None
             except OSError as error:
                 raise ValueError(
-                    f"no Merlin at {self._where}: {_said(error)}; is its software running, are host and "
+                    f"no Merlin at {self._config.where}: {in_words(error)}; is its software running, are host and "
                     "port right, and is no other program connected?"
                 ) from None
             if first is None:
@@ -250,9 +143,8 @@ class Merlin(daq.Source):
     def close(self) -> None:
         """Stop the acquisition that this source has started, disconnect, and say what went wrong."""
         if self._started >= 0 and not self._over and self._stream is not None and self._config.arm:
-            with contextlib.suppress(OSError, ValueError):
-                self._command().do("STOPACQUISITION")
-        self._hang_up()
+            self._control.stop()
+        self._control.hang_up()
         self._disconnect()
         if self._clock is not None and self._clock.unreadable:
             self._counts["frames without a readable time stamp"] = self._clock.unreadable
@@ -305,7 +197,7 @@ class Merlin(daq.Source):
         if shape is None:
             shape = scan_shape(keys)
         elif frames is not None:
-            _check_scan(shape, frames)
+            check_scan(shape, frames)
         positions = 1 if shape is None else shape[0] * shape[1]
         self._acquisitions = Acquisitions(frames, positions)
         scan: dict[str, Any] | None = None
@@ -363,7 +255,7 @@ class Merlin(daq.Source):
             return
         self._coming, self._left_out = hdr, False
         if self._config.arm and self._config.trigger == "soft":
-            self._trigger()
+            self._control.trigger()
             self._triggered = self._config.together()
 
     def _frames(self, frames: npt.NDArray[np.uint8]) -> Iterator[daq.Batch | daq.Missing]:
@@ -397,7 +289,7 @@ class Merlin(daq.Source):
             self._next_one()
         elif self._triggered is not None and acquisitions.came >= self._triggered:
             self._triggered += self._config.together() or 0
-            self._trigger()
+            self._control.trigger()
 
     def _batch(
         self, first: int, frames: npt.NDArray[np.uint8], positions: npt.NDArray[np.int64]
@@ -509,7 +401,7 @@ class Merlin(daq.Source):
         if config.arm and silent > ASK_AFTER and now - self._asked > ASK_AFTER:
             self._asked = now
             # once more: it may become idle before all that it sent has come
-            self._idle = self._idle + 1 if self._status() == IDLE else 0
+            self._idle = self._idle + 1 if self._control.status() == IDLE else 0
             if self._idle > 1:
                 self._cut_off("the camera is idle")
         elif config.stall is not None and silent > config.stall and not self._stalled:
@@ -532,64 +424,14 @@ class Merlin(daq.Source):
                 raise EndedEarlyError(said)
             log.warning("%s", said)
         if self._config.arm and not self._is_last():
-            with contextlib.suppress(RefusedError, OSError):
-                self._command().do("STOPACQUISITION")
+            self._control.stop()
         self._next_one()
-
-    def _set_up(self) -> None:
-        """Set the parameters; an acquisition that runs is stopped before."""
-        if self._command().status() in (BUSY, ARMED):
-            log.warning("an acquisition was running: stopped")
-            self._command().do("STOPACQUISITION")
-        for name, value in self._config.settings().items():
-            try:
-                self._insist("set", name, value)
-            except RefusedError as error:
-                raise ValueError(f"Merlin at {self._where} refuses {error}") from None
 
     def _start(self) -> None:
         """Start an acquisition."""
         self._started += 1
-        self._insist("do", "STARTACQUISITION")
+        self._control.start()
         self._heard = self._since = time.monotonic()
-
-    def _insist(self, verb: Literal["set", "do"], name: str, *value: object) -> None:
-        """Tell the camera something, again while it is busy with what it did before.
-
-        A connection that was lost meanwhile is made again.
-        """
-        deadline = time.monotonic() + self._config.timeout
-        while not self.context.stopping:
-            try:
-                getattr(self._command(), verb)(name, *value)
-                return
-            except RefusedError as error:
-                if not error.busy or time.monotonic() > deadline:
-                    raise
-            except OSError as error:
-                self._hang_up()
-                if time.monotonic() > deadline:
-                    raise EndedEarlyError(f"{name}: {_said(error)}") from None
-            self.context.wait(LOOK)
-
-    def _status(self) -> int | None:
-        """Return DETECTORSTATUS, None where it cannot be had."""
-        try:
-            return self._command().status()
-        except OSError:
-            self._hang_up()
-            return None
-
-    def _trigger(self) -> None:
-        """Give the software trigger once the camera is armed."""
-        deadline = time.monotonic() + min(1.0, self._config.timeout)
-        while self._status() == IDLE and time.monotonic() < deadline:
-            if self.context.wait(LOOK / 5):
-                return
-        try:
-            self._command().do("SOFTTRIGGER")
-        except OSError as error:
-            raise EndedEarlyError(f"SOFTTRIGGER: {_said(error)}") from None
 
     def _not_for_ever(self) -> None:
         """Raise ValueError where an acquisition that we started does not begin."""
@@ -605,38 +447,16 @@ class Merlin(daq.Source):
         else:
             return  # a trigger from outside may be long in coming
         raise ValueError(
-            f"Merlin at {self._where}: acquisition started, and {what} within {config.timeout:g} s; does "
+            f"Merlin at {self._config.where}: acquisition started, and {what} within {config.timeout:g} s; does "
             "another program hold the data socket?"
         )
 
     # -- the connection -------------------------------------------------------------------------
 
-    @property
-    def _where(self) -> str:
-        return f"{self._config.host}:{self._config.port}"
-
     def _connect(self) -> None:
         config = self._config
         self._stream = MessageStream(config.host, config.port, config.timeout)
         self._skipped = 0
-
-    def _command(self) -> Commands:
-        """Return the command connection, made if need be."""
-        if self._commands is None:
-            config = self._config
-            try:
-                self._commands = Commands(config.host, config.command_port, config.timeout)
-            except OSError as error:
-                raise ConnectionError(
-                    f"the command port {config.command_port}: {_said(error)}"
-                ) from None
-        return self._commands
-
-    def _hang_up(self) -> None:
-        """Close the command connection."""
-        if self._commands is not None:
-            self._commands.close()
-            self._commands = None
 
     def _away(self) -> None:
         """Note that the camera is away from now on."""
@@ -645,11 +465,11 @@ class Merlin(daq.Source):
     def _lose(self, error: OSError) -> None:
         self._disconnect()
         self._away()
-        self._hang_up()
+        self._control.hang_up()
         if self._config.reconnect:
             log.warning(
                 "%s is away (%s): waited for, %g s at most",
-                self._where, _said(error), self._config.reconnect,
+                self._config.where, in_words(error), self._config.reconnect,
             )  # fmt: skip
         else:
             self._gone(error)
@@ -657,7 +477,7 @@ class Merlin(daq.Source):
     def _gone(self, error: OSError) -> None:
         acquisitions = self._acquisitions
         raise EndedEarlyError(
-            f"the camera at {self._where} is gone ({_said(error)}) after {acquisitions.came}"
+            f"the camera at {self._config.where} is gone ({in_words(error)}) after {acquisitions.came}"
             f"{'' if acquisitions.frames is None else f' of {acquisitions.frames}'} frames of acquisition "
             f"{acquisitions.ordinal + 1}"
         )
@@ -675,7 +495,7 @@ class Merlin(daq.Source):
         assert self._stream is not None
         self._stream.expect(self._header.frame_bytes, self._config.batch)
         self._heard, self._idle = time.monotonic(), 0
-        log.warning("connected to %s", self._where)
+        log.warning("connected to %s", self._config.where)
 
     def _disconnect(self) -> None:
         if self._stream is not None:
@@ -725,25 +545,6 @@ class Merlin(daq.Source):
         acquisitions.ordinal = self._started = kept["ordinal"]
         acquisitions.begin, acquisitions.base = kept["begin"], kept["base"]
         return True
-
-
-def _check_scan(scan: tuple[int, int], frames: int) -> None:
-    """Raise ValueError where scans and acquisitions do not fit."""
-    positions = scan[0] * scan[1]
-    if frames % positions and positions % frames:
-        raise ValueError(
-            f"an acquisition has {frames} frames, and a scan of {scan[0]} x {scan[1]} has {positions} "
-            "positions: set scan, or the camera, so that one is a multiple of the other"
-        )
-
-
-def _milliseconds(seconds: float | None) -> str | None:
-    return None if seconds is None else f"{seconds * 1e3:.6f}".rstrip("0").rstrip(".")
-
-
-def _said(error: Exception) -> str:
-    """Return what an error says, without the number of the operating system."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _size(header: FrameHeader) -> str:

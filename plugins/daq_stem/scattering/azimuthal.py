@@ -40,7 +40,9 @@ class Azimuthal(daq.Analysis):
     ``regions``
         Where ``regions`` = [rows, columns] is given: the same for parts of the scan, as many along
         y and x ([60, 120] for each position of such a scan): fields [row, column, q],
-        ``patterns`` int64 [row, column], constant ``q``. NaN without patterns.
+        ``patterns`` int64 [row, column], constant ``q``. NaN without patterns. With
+        ``region_sectors`` also ``sectors`` [row, column, sector, q] and the constants of ``profile``,
+        of which `structure_factor` makes S(Q) of each part.
 
     Lost or repeated records, and patterns with a good pixel that is not finite, are left out.
     """
@@ -61,6 +63,9 @@ class Azimuthal(daq.Analysis):
         regions: tuple[pydantic.PositiveInt, pydantic.PositiveInt] | None = daq.setting(
             None, "", "[rows, columns] of parts of the scan, each with averages of its own"
         )
+        region_sectors: bool = daq.setting(
+            False, "", "give the means of sectors for each part too, as structure_factor needs them"
+        )
         calibration: Path | None = daq.setting(None, "", "file that `calibration` has written")
         centre: tuple[float, float] | None = daq.setting(
             None, "px", "[y, x]; by default as calibration or stream say"
@@ -76,6 +81,8 @@ class Azimuthal(daq.Analysis):
         def _in_order(self) -> Azimuthal.Config:
             if self.q_range is not None and self.q_range[0] >= self.q_range[1]:
                 raise ValueError("q_range: the smaller radius comes first")
+            if self.region_sectors and self.regions is None:
+                raise ValueError("region_sectors needs regions")
             return self
 
     def open(self, streams: Mapping[str, daq.Stream], config: Any) -> Sequence[daq.Stream]:
@@ -89,6 +96,7 @@ class Azimuthal(daq.Analysis):
         self._sectors = sectors_for(camera, field, config)
         self._bins = daq.PixelBins(camera, field, self._sectors.labels, self._sectors.bins)
         self._parts, self._has_regions = config.regions or (1, 1), config.regions is not None
+        self._region_sectors = config.region_sectors
         self._sums = RegionSums(self._scans.shape, self._parts, self._bins)
         return self._outputs(camera, camera.fields[field].units)
 
@@ -131,6 +139,8 @@ class Azimuthal(daq.Analysis):
                 name: values.reshape(shape)
                 for name, values in self._sectors.harmonics(means).items()
             }
+            if self._region_sectors:
+                maps["sectors"] = means.reshape(1, *self._parts, SECTORS, -1)
             seen = count.reshape(1, *self._parts).copy()
             yield daq.Batch("regions", {"time": time, "patterns": seen, **maps}, valid=valid)
         self._sums.end_scan(keep=self._series)
@@ -176,6 +186,12 @@ class Azimuthal(daq.Analysis):
                  "offset": 0, "step": width}
                 for name, width in zip("yx", size, strict=True)
             ]  # fmt: skip
+            shape = (*self._parts, SECTORS, rings)
+            sectors = (
+                {"sectors": daq.Field("<f8", shape, units, "means of sectors")}
+                if self._region_sectors
+                else {}
+            )
             outputs.append(
                 daq.Stream(
                     "regions",
@@ -184,10 +200,15 @@ class Azimuthal(daq.Analysis):
                             name: daq.Field("<f8", (*self._parts, rings), units, said)
                             for name, said in names.items()
                         },
+                        **sectors,
                         "patterns": daq.Field("<i8", self._parts, "", "patterns that entered"),
                     },
-                    axes={**{name: [*places, q] for name in names}, "patterns": places},
-                    attributes=attributes, expect=expect, constants={"q": self._sectors.q},
+                    axes={
+                        **{name: [*places, q] for name in names}, "patterns": places,
+                        **{name: [*places, sector, q] for name in sectors},
+                    },
+                    attributes=attributes, expect=expect,
+                    constants=constants if sectors else {"q": self._sectors.q},
                 )
             )  # fmt: skip
         return outputs

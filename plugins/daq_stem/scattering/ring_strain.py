@@ -41,7 +41,7 @@ class RingStrain(daq.Analysis):
     sectors (9 degrees of freedom) and what neighbours share.
 
     Of the strain of metallic glasses about 76 % is elastic (Qiao2019, eqs. 3-2 to 3-4, from the pair distribution; see
-    `pair_distribution.split_strain`); the ring knows only the whole.
+    `structure_factor`, ``split``); the ring knows only the whole.
 
     Takes a camera. Gives one stream ``strain``, one record per scan, of that scan or of all so
     far (``total``): ``strain``, ``strain_cos2``, ``strain_sin2`` with ``..._errors`` float64 [row, column] of the parts,

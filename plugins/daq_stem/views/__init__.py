@@ -11,6 +11,7 @@ from daq_stem.views.maps import LocalOrder, OrderOverQ, RelaxationTimes
 from daq_stem.views.pattern import Pattern
 from daq_stem.views.progress import Progress
 from daq_stem.views.ring_strain import RingStrain
+from daq_stem.views.strain_split import StrainSplit
 from daq_stem.views.structure import Relation, RelationOverScans, Sectors
 
 VIEWS: list[type[daq.View]] = [
@@ -23,6 +24,7 @@ VIEWS: list[type[daq.View]] = [
     Arrhenius,
     Progress,
     RingStrain,
+    StrainSplit,
     Drift,
     RelationOverScans,
     OrderOverQ,
