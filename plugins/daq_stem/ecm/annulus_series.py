@@ -181,7 +181,8 @@ class AnnulusSeries:
         interval = self._errors.interval(estimate, np.log(self.series.mean_intensity()[at]))
         interval = interval.stretched(self._seldom_seen(at))
         if self._shape is not None:
-            interval = interval.widened(self._shape.ln_tau_error(estimate, self._ln_lasts()))
+            error = self._shape.ln_tau_error(estimate, self._ln_lasts(), place=True)
+            interval = interval.widened(error)
         self._fit_sectors(at, empty)
         interval = interval.widened(np.full(len(at), self._standing(empty)))
         fast = self._weak(fit) | (fit.flag == AT_BOUND)
@@ -201,7 +202,8 @@ class AnnulusSeries:
         empty.tau_lower[at] = np.where(fitted & (flags != AT_BOUND), np.exp(lower), np.nan)
         empty.tau_upper[at] = np.where(fitted, upper, np.nan)
         empty.gamma[at] = np.where(fitted, fit.shape, np.nan)
-        empty.beta[at] = np.where(fitted, fit.amplitude, np.nan)
+        # of a decay that was over before the first delay the contrast is not known
+        empty.beta[at] = np.where(flags < AT_BOUND, fit.amplitude, np.nan)
         empty.flag[at] = flags
         empty.estimate[at] = self._estimates(fit)
         return empty
@@ -279,9 +281,8 @@ class AnnulusSeries:
         beta = maps.beta[determined]
         shape = self._shape
         if shape is not None and np.isfinite(mean):
-            error = float(
-                np.hypot(error, shape.ln_tau_error(np.array([mean]), self._ln_lasts())[0])
-            )
+            of_shape = shape.ln_tau_error(np.array([mean]), self._ln_lasts(), place=False)
+            error = float(np.hypot(error, of_shape[0]))
         fitted = maps.gamma[determined]
         return {
             "gamma": float(np.mean(fitted)) if len(fitted) else np.nan,

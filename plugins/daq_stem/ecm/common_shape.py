@@ -30,6 +30,10 @@ BEYOND = 0.1
 """By so much the exponent may change for each e-fold of time beyond the series: a mixture of
 exponentials begins with 1, whatever it is later."""
 
+BETWEEN = 0.05
+"""By so much the exponent differs from place to place (1 sigma): a probe sees fast and slow atoms at
+once, here more than there. So it is where ln tau varies by 0.75 over some nm, which was published."""
+
 FEWEST = 48
 """Positions, and replicas, below which nothing is said."""
 
@@ -51,14 +55,16 @@ class CommonShape:
     error: float
     slope: tuple[float, float]
 
-    def ln_tau_error(self, ln_tau: Floats, ln_lasts: float) -> Floats:
+    def ln_tau_error(self, ln_tau: Floats, ln_lasts: float, *, place: bool) -> Floats:
         """Return what not knowing gamma does to ln tau, 1 sigma, [n]; 0 where it is not known.
 
         ``ln_lasts`` is ln of the length of the series: gamma of what comes later was never seen.
+        ``place``: of single places, which differ; False for a mean over many.
         """
         change = np.abs(self.slope[0] + self.slope[1] * ln_tau)
         unseen = BEYOND * np.maximum(0.0, ln_tau - ln_lasts)
-        return np.asarray(np.nan_to_num(change * np.hypot(self.error, unseen)))
+        error = np.sqrt(self.error**2 + unseen**2 + (BETWEEN**2 if place else 0.0))
+        return np.asarray(np.nan_to_num(change * error))
 
 
 def common_shape(

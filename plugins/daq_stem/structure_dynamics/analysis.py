@@ -65,7 +65,8 @@ class StructureDynamics(daq.Analysis):
         ``spearman_errors``: 1 sigma, for the correlation in the *material*: the places seen are
         few, and fields without relation correlate over few places by chance.
         ``spearman_measurement_errors``: 1 sigma, for the correlation over *these positions*: only
-        noise counts. To compare with a simulator's truth on the same positions, this is the one.
+        noise counts that differs between the two sets. Against the truth of the simulated camera
+        it is half of what it should be (docs/coverage.md).
         ``spearman_naive``: of ``tau`` and ``V`` of the whole maps, as published; lower bounds of
         tau share the highest rank.
         ``spearman_disjoint``, ``..._errors``: the mean of rho(tau_0, V_1) and rho(tau_1, V_0) as it
