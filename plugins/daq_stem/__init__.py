@@ -45,11 +45,12 @@ def daq_readers() -> list[type[daq.Reader]]:
     """Return the readers of camera files."""
     from daq_stem.dectris.reader import ArinaReader
     from daq_stem.frame_files.hdf5 import Hdf5Reader
+    from daq_stem.frame_files.libertem import LibertemReader
     from daq_stem.frame_files.npy import NpyReader
     from daq_stem.frame_files.zarr import ZarrReader
     from daq_stem.merlin.reader import MerlinReader
 
-    return [ArinaReader, Hdf5Reader, MerlinReader, NpyReader, ZarrReader]
+    return [ArinaReader, Hdf5Reader, LibertemReader, MerlinReader, NpyReader, ZarrReader]
 
 
 @daq.hookimpl

@@ -1,1 +1,1 @@
-"""Readers of patterns in files of any laboratory: .npy, HDF5 and Zarr."""
+"""Readers of patterns in files of any laboratory: .npy, HDF5, Zarr, and what LiberTEM reads."""
