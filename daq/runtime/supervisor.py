@@ -14,6 +14,7 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ class Supervisor:
         self._sources: list[Child] = []
         self._wires = [n for n, s in experiment.sources.items() if s.type == "wire"]
         self._closed: dict[str, dict[str, Any]] = {}
+        self._watcher: picture.Watcher | None = None
         self._control: Consumer | None = None
         self._own: RunStreams | None = None
         self._ended: EndedStreams | None = None
@@ -131,6 +133,8 @@ class Supervisor:
                 logging.getLogger().removeHandler(handler)
                 for child in self._children:
                     child.kill()
+                if self._watcher is not None:
+                    self._watcher.close()
                 if self._control is not None:
                     self._control.close()
                 if self._publisher is not None:
@@ -153,6 +157,14 @@ class Supervisor:
             self._say("warning", f"plugin {name} was skipped: {reason}")
         if self._recording:
             self._start_recorder()
+        elif self.experiment.viewer.picture:
+            # What is not recorded is gone when the picture is drawn: somebody must have seen it.
+            path = self.output / f"{self.run_info.uid}.png"
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._watcher = picture.Watcher(self.endpoint, path)
+            except OSError as error:
+                self._say("warning", f"there will be no picture: {error}")
         for group in self.experiment.groups():
             self._start_analyses(group)
         plugins.run_started(self.run_info)
@@ -204,8 +216,8 @@ class Supervisor:
             self._say(
                 "info", f"the run is {status}" + (f": {reason}" if reason else ""), event="end"
             )
-            if not self._recorded and self.experiment.viewer.picture:
-                image = self._picture(self.endpoint, self.output / f"{self.run_info.uid}.png")
+            if not self._recorded and self._watcher is not None:
+                image = self._picture(self._watcher.draw)
             if self._own is not None:
                 self._own.close("complete" if status == "complete" else "aborted", 20.0)
             if self._recorded:
@@ -215,7 +227,8 @@ class Supervisor:
             file = self._wait_recorder()
         status, reason = self._verdict()
         if file is not None and self.experiment.viewer.picture:
-            image = self._picture(str(file), self.folder / f"{self.run_info.uid}.png")
+            path = self.folder / f"{self.run_info.uid}.png"
+            image = self._picture(lambda: picture.draw(str(file), path))
         run = dataclasses.replace(self.run_info, folder=self.folder if file else None)
         plugins.run_finished(run)
         return RunResult(status == "complete", reason, file, image, self._status["streams"])
@@ -563,10 +576,9 @@ class Supervisor:
             self._control.command("bus", "stop", {}, 5.0)
         self._bus.wait(5.0)
 
-    def _picture(self, target: str, path: Path) -> Path | None:
+    def _picture(self, draw: Callable[[], Path]) -> Path | None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return picture.draw(target, path)
+            return draw()
         except (picture.NoPictureError, OSError) as error:
             self._terminal.say("warning", f"no picture: {error}")
             return None

@@ -23,6 +23,8 @@ class Axis:
     label: str
     units: str
     coordinates: npt.NDArray[np.float64]
+    counts: bool = False
+    """Whether between its whole numbers there is nothing: scans, pixels, positions, channels."""
 
     @property
     def even(self) -> bool:
@@ -65,8 +67,13 @@ def record_axis(stream: Stream, field: str, number: int) -> Axis:
         fallback = "index"
     coordinates = None if axis is None else _coordinates(stream, axis, length)
     if axis is None or coordinates is None:
-        return Axis(labels.with_units(fallback, "px"), "px", np.arange(length, dtype=np.float64))
-    return Axis(labels.axis_label(axis, fallback), str(axis.get("units") or ""), coordinates)
+        return Axis(
+            labels.with_units(fallback, "px"), "px", np.arange(length, dtype=np.float64), True
+        )
+    units, label = str(axis.get("units") or ""), labels.axis_label(axis, fallback)
+    values = stream.constants.get(str(axis.get("values")))
+    whole = units in ("", "1") and values is not None and values.dtype.kind in "iu"
+    return Axis(label, units, coordinates, whole or labels.counts_scans(label))
 
 
 def scan_axis(stream: Stream, number: int, length: int) -> Axis:
@@ -82,7 +89,7 @@ def scan_axis(stream: Stream, number: int, length: int) -> Axis:
     positions = np.arange(length, dtype=np.float64)
     if isinstance(step, int | float) and not isinstance(step, bool) and step > 0:
         return Axis(labels.with_units(name, units), units, positions * float(step))
-    return Axis(labels.with_units(name, "positions"), "positions", positions)
+    return Axis(labels.with_units(name, "positions"), "positions", positions, True)
 
 
 def _coordinates(

@@ -14,6 +14,7 @@ Integers without units beside an image or a profile only count, and ``y`` beside
 these are shown when asked for.
 
 A plugin's view goes before all these, and says where it stands among the others (`daq.View.rank`).
+Where several can draw a stream, one of the plugin whose analysis made it is taken, else the first.
 ``<field>_errors`` is drawn with ``<field>``, never alone.
 """
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from daq.streams import Field, Stream, matches
 from daq.view import View
@@ -74,8 +75,13 @@ class PanelSpec:
 
 
 def panels_for(stream: Stream, views: Iterable[type[View]] = ()) -> list[PanelSpec]:
-    """Return the panels of a stream, the most telling first (empty where it has nothing to draw)."""
-    for view in views:
+    """Return the panels of a stream, the most telling first (empty where it has nothing to draw).
+
+    Of the views, those of the plugin that made the stream are asked first: it knows what it made,
+    while another one may take its fields for something else.
+    """
+    made_by = maker(stream)
+    for view in sorted(views, key=lambda view: view.__module__.split(".")[0] != made_by):
         try:
             draws = view.can_draw(stream)
             beside = tuple(view.beside(stream)) if draws else ()
@@ -86,6 +92,12 @@ def panels_for(stream: Stream, views: Iterable[type[View]] = ()) -> list[PanelSp
             name = f"{stream.name}: {view.name or view.__name__}"
             return [PanelSpec("view", stream.name, (), name, view, view.aside, beside, view.wide)]
     return default_panels(stream)
+
+
+def maker(stream: Stream) -> str:
+    """Return the plugin (its outermost module) whose analysis made a stream; none of raw data: ``""``."""
+    process = stream.attributes.get("process")
+    return str(process.get("program", "")) if isinstance(process, Mapping) else ""
 
 
 def default_panels(stream: Stream) -> list[PanelSpec]:

@@ -39,6 +39,12 @@ skipped would be missing in the picture."""
 LARGE_RATE, LARGE_CREDIT = 30.0, 2
 """The same for large records: as many as are drawn."""
 
+WATCHED_RATE = 1.0
+"""The same where nothing is drawn before the end."""
+
+QUIET = 0.5
+"""Seconds without a batch after which no newer one is waited for (the last records may be lost ones)."""
+
 MAX_GAPS = 256
 """Pieces of one stream that may wait to be filled in from the file; older ones stay empty."""
 
@@ -117,6 +123,8 @@ class LiveFeed(Feed):
         Globs of what is followed.
     connect
         Makes the consumer, for tests.
+    large_rate
+        Batches per second taken of a stream with large records.
     """
 
     STATUS_EVERY = 1.0
@@ -130,19 +138,29 @@ class LiveFeed(Feed):
         endpoint: str,
         streams: tuple[str, ...] = ("*",),
         connect: Callable[..., Any] = bus.Consumer,
+        large_rate: float = LARGE_RATE,
     ) -> None:
         super().__init__()
         self.endpoint = endpoint
+        self._large_rate = large_rate
         self._patterns = list(streams)
         self._connect = connect
         self._followed: dict[str, _Followed] = {}
         self._held: deque[tuple[float, bus.Delivery]] = deque()
         self._written: dict[str, int] = {}
-        self._settled = threading.Event()
+        self._held_from: dict[str, int] = {}
+        self._records: dict[str, int] = {}
+        self._heard = 0.0
+        self._settling = threading.Condition()
+        self._wanted = self._settled = 0
+        """Calls of `settle`, and the last of them that got what it waits for."""
 
     def settle(self, timeout: float) -> bool:
-        """Wait until each stream that has records is drawn, its history too where that is kept."""
-        return self._settled.wait(timeout)
+        """Wait until each stream shows what it has by now, its history too where that is kept."""
+        with self._settling:
+            self._wanted += 1
+            wanted = self._wanted
+            return self._settling.wait_for(lambda: self._settled >= wanted, timeout)
 
     def _run(self, scene: Scene) -> None:
         while not self._stop.is_set():
@@ -169,22 +187,35 @@ class LiveFeed(Feed):
         consumer.subscribe(self._patterns, policy="latest", credit=LARGE_CREDIT)
         scene.reachable(True)
         asked = filled = -float("inf")
+        answered = 0
+        self._heard = scene.clock()
         while not self._stop.is_set():
             now = scene.clock()
-            while self._held and self._held[0][0] <= now:
+            waited_for = self._wanted
+            # For whoever waits, the newest batches come at once.
+            hurry = waited_for > self._settled
+            while self._held and (hurry or self._held[0][0] <= now):
                 consumer.release(self._held.popleft()[1])
             wait = self._held[0][0] - now if self._held else 0.05
             event = consumer.receive(timeout=max(0.0, min(wait, 0.05)))
             if event is not None:
                 self._take(consumer, scene, event)
-            if scene.clock() - asked >= self.STATUS_EVERY:
+            if scene.clock() - asked >= self.STATUS_EVERY or answered < waited_for:
                 self._ask(consumer, scene)
-                asked = scene.clock()
+                asked, answered = scene.clock(), waited_for
             if scene.clock() - filled >= self.FILL_EVERY:
                 more = self._fill(consumer, scene)
                 filled = scene.clock()
-                if not more and scene.drawn():
-                    self._settled.set()
+                if not more and scene.drawn() and self._newest_there(scene):
+                    with self._settling:
+                        self._settled = answered
+                        self._settling.notify_all()
+
+    def _newest_there(self, scene: Scene) -> bool:
+        """Tell whether the records that the bus spoke of last have come."""
+        if scene.clock() - self._heard >= QUIET:
+            return True
+        return all(f.end >= self._records.get(name, 0) for name, f in self._followed.items())
 
     def _take(self, consumer: Any, scene: Scene, event: Any) -> None:
         match event:
@@ -204,6 +235,7 @@ class LiveFeed(Feed):
                 if small:
                     consumer.credit(stream.name, SMALL_CREDIT - LARGE_CREDIT)
             case bus.Delivery():
+                self._heard = scene.clock()
                 self._deliver(scene, event)
             case bus.Closed():
                 scene.closed(event.stream, event.count, event.status, event.reason)
@@ -230,7 +262,7 @@ class LiveFeed(Feed):
         now = scene.clock()
         due = now
         if followed is not None:
-            rate = SMALL_RATE if followed.small else LARGE_RATE
+            rate = SMALL_RATE if followed.small else self._large_rate
             due = followed.due = max(now, followed.due + 1 / rate)
         at = len(self._held)
         while at and self._held[at - 1][0] > due:
@@ -242,7 +274,9 @@ class LiveFeed(Feed):
         scene.run(status.get("run"), "", bool(status.get("recording")))
         for name, counters in status.get("streams", {}).items():
             records = int(counters.get("records") or 0)
+            self._records[name] = records
             self._written[name] = int(counters.get("written") or 0)
+            self._held_from[name] = int(counters.get("held_from") or 0)
             scene.known(
                 name, records,
                 source_gone=counters.get("status") == "stale",
@@ -252,22 +286,29 @@ class LiveFeed(Feed):
     def _fill(self, consumer: Any, scene: Scene) -> bool:
         """Read one piece of what was skipped, or of what was there before, from the file.
 
-        Returns whether there was anything to read.
+        Where nothing is recorded, the bus still has what came just now. Returns whether there was
+        anything to read.
         """
         for name, followed in self._followed.items():
             if not followed.gaps:
                 continue
             first, end, counted = followed.gaps[-1]
-            if self._written.get(name, 0) < end:
+            in_file = self._written.get(name, 0) >= end
+            if not in_file and scene.recording is not False:
                 continue
             followed.gaps.pop()
+            if not in_file:
+                first = max(first, self._held_from.get(name, 0))
+                if first >= end:
+                    return True
             first, stride = _wanted(followed.stream, first, end, followed.end)
             most = stride * max(1, CHUNK_BYTES // max(1, followed.stream.record_bytes))
             stop = min(end, first + most)
             try:
                 batch = consumer.fetch(name, first, stop - first, stride, timeout=2.0)
             except RefusedError:
-                followed.gaps.clear()
+                if in_file:
+                    followed.gaps.clear()
                 return True
             if batch.count == 0:
                 return True

@@ -65,6 +65,11 @@ def time_unit(span: float) -> tuple[float, str]:
     return (60.0, "min") if span < 10800 else (3600.0, "h")
 
 
+def counts_scans(label: str) -> bool:
+    """Tell whether the label of an axis says that it counts scans."""
+    return label in ("scan", "scans", "scan number")
+
+
 def axis_label(axis: Mapping[str, Any] | None, fallback: str) -> str:
     """Return the label of an axis that a stream describes (``name``, ``units``)."""
     if axis is None:

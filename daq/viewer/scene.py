@@ -44,7 +44,7 @@ class Scene:
     Parameters
     ----------
     views
-        Views of plugins; the first that can draw a stream draws it.
+        Views of plugins; which one draws a stream: `daq.viewer.choice.panels_for`.
     clock
         Seconds, monotonic.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ def run_viewer(
     views: Sequence[type[View]] | None = None,
     size: tuple[int, int] = (1600, 1000),
     theme: str = "auto",
+    until: Callable[[], object] | None = None,
 ) -> int:
     """View a live bus or a recorded run, or draw it once into a PNG.
 
@@ -37,15 +38,23 @@ def run_viewer(
         Of the picture, width and height in pixels.
     theme
         ``auto``, ``dark`` or ``light``.
+    until
+        Returns when the picture shall be drawn: with what has come since the call, as far as panels
+        keep it. Qt is not loaded before. None: at once, with what is there.
 
     Returns 0, or 1 after one line on stderr that says what is wrong and what to do.
     """
     if snapshot is None and not has_screen():
         return _complain("there is no screen here; use --snapshot PNG")
     try:
-        feed = feed_for(target)
+        feed = feed_for(target, watching=until is not None)
         views = plugin_views() if views is None else views
-    except ValueError as error:
+        if until is not None:
+            from daq.viewer.scene import Scene
+
+            feed.start(Scene(views))
+            until()
+    except (OSError, ValueError) as error:
         return _complain(str(error))
     if (reason := availability(screen=snapshot is None)) is not None:
         return _complain(reason)
@@ -63,14 +72,18 @@ def run_viewer(
     return 0
 
 
-def feed_for(target: str) -> Feed:
-    """Return the feed of an endpoint or a run; raise ValueError in one line where it is neither."""
-    from daq.viewer.feed import LiveFeed, RunFeed
+def feed_for(target: str, *, watching: bool = False) -> Feed:
+    """Return the feed of an endpoint or a run; raise ValueError in one line where it is neither.
+
+    ``watching``: nothing is drawn before the end.
+    """
+    from daq.viewer.feed import LARGE_RATE, WATCHED_RATE, LiveFeed, RunFeed
 
     if "://" in target:
         from daq.bus.endpoint import check_endpoint
 
-        return LiveFeed(check_endpoint(target))
+        rate = WATCHED_RATE if watching else LARGE_RATE
+        return LiveFeed(check_endpoint(target), large_rate=rate)
     path = Path(target)
     if not path.exists():
         raise ValueError(f"{target}: no such run; give its folder, its .nxs, or an endpoint")
@@ -78,18 +91,26 @@ def feed_for(target: str) -> Feed:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m daq.viewer TARGET [--snapshot PNG]``."""
+    """Run ``python -m daq.viewer TARGET [--snapshot PNG [--watch]]``."""
     parser = argparse.ArgumentParser(prog="python -m daq.viewer", description=main.__doc__)
     parser.add_argument("target", help="an endpoint, the folder of a run, or its .nxs")
     parser.add_argument("--snapshot", type=Path, metavar="PNG", help="draw once, without a screen")
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="with --snapshot: draw when standard input ends, with what came until then",
+    )
     parser.add_argument("--theme", choices=("auto", "dark", "light"), default="auto")
     parser.add_argument("--plugins-dir", type=Path, metavar="DIR", help="a folder of plugins")
     given = parser.parse_args(arguments)
+    if given.watch and given.snapshot is None:
+        parser.error("--watch needs --snapshot")
     try:
         views = plugin_views(given.plugins_dir)
     except ValueError as error:
         return _complain(str(error))
-    return run_viewer(given.target, given.snapshot, views=views, theme=given.theme)
+    until = sys.stdin.read if given.watch else None
+    return run_viewer(given.target, given.snapshot, views=views, theme=given.theme, until=until)
 
 
 def plugin_views(directory: Path | None = None) -> list[type[View]]:

@@ -318,13 +318,13 @@ def snapshot(
     Parameters
     ----------
     feed
-        Started here and closed afterwards.
+        Started here if it is not yet, and closed afterwards.
     path
         Written in whole (a temporary file beside it is swapped in).
     size
         Width and height in pixels.
     views
-        Views of plugins.
+        Views of plugins, for a feed that is started here.
     theme_name
         ``auto``, ``dark`` or ``light``.
     settle
@@ -333,8 +333,10 @@ def snapshot(
     Raises OSError where the picture cannot be written.
     """
     with _application(offscreen=True) as application, _collecting_here():
-        scene = Scene(views)
-        feed.start(scene)
+        if feed.scene is None:
+            feed.start(Scene(views))
+        scene = feed.scene
+        assert scene is not None
         try:
             feed.settle(settle)
             window = Window(scene, _theme(application, theme_name))

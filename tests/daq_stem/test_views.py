@@ -19,8 +19,9 @@ if (reason := availability()) is not None:
 import pyqtgraph as pg
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from daq.viewer import window
+from daq.viewer import choice, window
 from daq.viewer.scene import Scene
+from daq.viewer.start import plugin_views
 from daq.viewer.theme import DARK, LIGHT
 from daq_stem.views import VIEWS
 from daq_stem.views.activation import round_temperatures
@@ -169,6 +170,27 @@ def test_the_important_ones_come_first(shown):
     sectors = next(panel for panel in drawn.panels() if panel.spec.stream == "ecm.sectors")
     assert "positions determined in both" in words(sectors)
     assert scatter(sectors)[0].max() < np.log(3000)  # what is open above is left out
+
+
+class Greedy(daq.View):
+    """A view of another plugin that takes everything."""
+
+    name = "greedy"
+
+    @classmethod
+    def can_draw(cls, stream):
+        return True
+
+
+@pytest.mark.parametrize("make", made.EVERY)
+def test_views_of_other_plugins_do_not_displace_them(make):
+    """Nor do those of all plugins that are installed, in whatever order they come."""
+    stream, _ = make()
+    process = {**stream.attributes["process"], "program": "daq_stem"}
+    stream = dataclasses.replace(stream, attributes={**stream.attributes, "process": process})
+    for views in ([Greedy, *VIEWS], [Greedy, *plugin_views()]):
+        (spec,) = choice.panels_for(stream, views)
+        assert spec.view in VIEWS
 
 
 def test_views_need_no_qt():

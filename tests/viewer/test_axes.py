@@ -64,3 +64,32 @@ def test_scan_axes_are_in_nm_where_the_step_is_known():
     assert axes.scan_axis(stream, -2, 3).label == "y (um)"
     stream = daq.Stream("s", fields, scan={"shape": [3, 4]})
     assert axes.scan_axis(stream, -2, 3).label == "y (positions)"
+
+
+@pytest.mark.parametrize(
+    ("entry", "counts"),
+    [
+        ({"name": "channel", "values": "channel"}, True),
+        ({"name": "channel", "units": "1", "values": "channel"}, True),
+        ({"name": "delay", "units": "s", "values": "channel"}, False),
+        ({"name": "ratio", "values": "ratio"}, False),
+        ({"name": "ratio"}, False),
+        ({"name": "scan"}, True),
+        ({"name": "scan number"}, True),
+        ({"name": "scan rate", "units": "Hz"}, False),
+    ],
+)
+def test_what_counts(entry, counts):
+    constants = {"channel": np.arange(5), "ratio": np.arange(5.0)}
+    stream = daq.Stream(
+        "s", {"f": daq.Field("<f8", (5,))}, {"f": [entry]}, constants=constants
+    )  # fmt: skip
+    assert axes.record_axis(stream, "f", -1).counts == counts
+
+
+def test_pixels_and_positions_count():
+    stream = daq.Stream("s", {"f": daq.Field("<f8", (5,))}, scan={"shape": [4, 6]})
+    assert axes.record_axis(stream, "f", -1).counts
+    assert axes.scan_axis(stream, -1, 6).counts
+    stepped = daq.Stream("s", {"f": daq.Field("<f8")}, scan={"shape": [4, 6], "step": 0.3})
+    assert not axes.scan_axis(stepped, -1, 6).counts

@@ -197,3 +197,40 @@ def test_results_before_raw_and_each_stream_once_before_any_twice():
     assert {spec.title for spec in hidden} == {
         "virtual.sums.ring_2", "virtual.sums.ring_3", "virtual.sums.ring_4", "camera.t",
     }  # fmt: skip
+
+
+def view_of(plugin: str) -> type[daq.View]:
+    """A view of a plugin that draws whatever has a field V."""
+
+    class Draws(daq.View):
+        name = f"by {plugin}"
+
+        @classmethod
+        def can_draw(cls, stream):
+            return "V" in stream.fields
+
+    Draws.__module__ = f"{plugin}.views.maps"
+    return Draws
+
+
+def test_a_view_of_the_plugin_that_made_a_stream_is_not_displaced():
+    own, other, third = view_of("daq_own"), view_of("daq_other"), view_of("daq_ownership")
+    process = {"program": "daq_own", "version": "1", "type": "fem"}
+    fields = {"V": daq.Field("<f8", (4, 4))}
+    made = daq.Stream("fem.maps", fields, attributes={"process": process})
+    for views in ([other, own], [own, other], [third, other, own]):
+        (spec,) = choice.panels_for(made, iter(views))
+        assert spec.view is own
+    # What its own plugin has no view for, and what no analysis made, the first one draws.
+    assert choice.panels_for(made, [third, other])[0].view is third
+    raw = daq.Stream("camera", fields)
+    assert choice.panels_for(raw, [other, own])[0].view is other
+    odd = daq.Stream("odd", fields, attributes={"process": "by hand"})
+    assert choice.panels_for(odd, [other, own])[0].view is other
+
+
+def test_of_views_of_one_plugin_the_first_draws():
+    first, second = view_of("daq_own"), view_of("daq_own")
+    process = {"program": "daq_own"}
+    made = daq.Stream("s", {"V": daq.Field("<f8")}, attributes={"process": process})
+    assert choice.panels_for(made, [view_of("a"), first, second])[0].view is first

@@ -38,6 +38,7 @@ class FakeConsumer:
         self.credits: list = []
         self.fetched: list = []
         self.counters: dict = {}
+        self.recording = True
         self.history = None
         self.failing: Exception | None = None
         self.closed = False
@@ -72,7 +73,7 @@ class FakeConsumer:
 
     def status(self, timeout):
         self.asked += 1
-        return {"run": "uid-1", "recording": True, "streams": self.counters}
+        return {"run": "uid-1", "recording": self.recording, "streams": self.counters}
 
     def fetch(self, stream, first, count, stride=1, timeout=0):
         self.fetched.append((stream, first, count, stride))
@@ -234,6 +235,76 @@ def test_history_that_is_gone_is_asked_for_once(live, fake, make_batch):
     fake.deliver(totals(make_batch, 15, 5))
     until(lambda: len(fake.released) == 2)
     assert (fake.made, len(fake.fetched)) == asked
+
+
+def test_what_the_bus_still_holds_is_filled_in_where_nothing_is_recorded(live, fake, make_batch):
+    feed, scene = live
+    fake.recording = False
+    fake.counters = {"sums": {"records": 25, "written": None, "held_from": 7, "status": "open"}}
+    fake.history = lambda first, count, stride: totals(make_batch, first, count, stride)
+    until(lambda: scene.recording is False)
+    asked = fake.asked
+    until(lambda: fake.asked > asked + 2)  # what the bus holds is known
+    fake.events.put(bus.Opened(SUMS, {"next": 10}))
+    fake.deliver(totals(make_batch, 10, 5), 0)  # 0 to 9 were there before; 7 to 9 still are
+    fake.deliver(totals(make_batch, 20, 5), 5)
+    until(lambda: scene.report("sums") is not None)
+    until(lambda: points(scene) == list(range(7, 25)))
+    assert feed.settle(10)
+    assert all(first >= 7 for _, first, _, _ in fake.fetched)
+
+
+def test_what_the_bus_has_let_go_meanwhile_takes_nothing_else_along(live, fake, make_batch):
+    _, scene = live
+    fake.recording = False
+    fake.counters = {"sums": {"records": 25, "written": None, "held_from": 0, "status": "open"}}
+
+    def history(first, count, stride):
+        if first >= 15:
+            raise RefusedError("gone", "no longer held")
+        return totals(make_batch, first, count, stride)
+
+    fake.history = history
+    until(lambda: scene.recording is False)
+    fake.events.put(bus.Opened(SUMS, {"next": 10}))
+    fake.deliver(totals(make_batch, 10, 5), 0)
+    fake.deliver(totals(make_batch, 20, 5), 5)
+    until(lambda: scene.report("sums") is not None)
+    until(lambda: points(scene) == [*range(15), *range(20, 25)])
+
+
+def test_settling_waits_for_the_newest_records_and_hurries_for_them(fake, make_batch, monkeypatch):
+    """A picture is asked for while large records are taken seldom, and some are under way."""
+    monkeypatch.setattr(LiveFeed, "FILL_EVERY", 0.01)
+    monkeypatch.setattr(feeds, "QUIET", 1e9)
+    feed = LiveFeed("ipc:///tmp/fake", connect=fake, large_rate=1e-6)
+    scene = Scene()
+    feed.start(scene)
+    frame = {"frame": np.zeros((1, 128, 128), np.uint16)}
+    fake.counters = {"camera": {"records": 1, "written": None, "status": "open"}}
+    fake.events.put(bus.Opened(CAMERA, {"next": 0}))
+    fake.deliver(make_batch("camera", 0, frame))
+    assert feed.settle(10)
+    fake.deliver(make_batch("camera", 1, frame))
+    until(lambda: scene.report("camera").line.startswith("2 records"))
+    assert len(fake.released) < 2  # slowly
+    fake.counters = {"camera": {"records": 3, "written": None, "status": "open"}}
+    assert not feed.settle(0.2)  # the third is not there
+    until(lambda: len(fake.released) == 2)
+    fake.deliver(make_batch("camera", 2, frame))
+    assert feed.settle(10)
+    feed.close()
+
+
+def test_settling_does_not_wait_for_records_that_are_lost(fake, make_batch, monkeypatch):
+    monkeypatch.setattr(feeds, "QUIET", 0.05)
+    feed, scene = LiveFeed("ipc:///tmp/fake", connect=fake), Scene()
+    fake.counters = {"sums": {"records": 9, "missing": 4, "written": None, "status": "open"}}
+    feed.start(scene)
+    fake.events.put(bus.Opened(SUMS, {"next": 0}))
+    fake.deliver(totals(make_batch, 0, 5))
+    assert feed.settle(10)
+    feed.close()
 
 
 def test_source_gone_lost_records_and_lag_are_said(live, fake, make_batch):

@@ -15,11 +15,12 @@ if (reason := availability()) is not None:
     pytest.skip(reason, allow_module_level=True)
 
 import pyqtgraph as pg
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from daq.viewer import window
 from daq.viewer.figure import Figure
 from daq.viewer.panels.picture_area import round_length
+from daq.viewer.panels.plot import LINE_ROOM, fitting_label, roomy_step
 from daq.viewer.theme import DARK
 
 
@@ -261,18 +262,127 @@ def test_the_legend_of_a_narrow_panel_is_whole(application, make_batch):
     made.deleteLater()
 
 
-@pytest.mark.parametrize("high", [0.004, 96.0, 40_000.0])
-def test_numbers_below_a_small_picture_stand_apart(figure, high):
+@pytest.mark.parametrize("high", [0.004, 11.7, 96.0, 40_000.0])
+def test_numbers_below_a_picture_stand_apart(figure, high):
     area = figure.picture()
     area.frame(("x (nm)", 0, high), ("y (nm)", 0, high))
     area.show(np.arange(16.0).reshape(4, 4))
     paint(figure)
     axis = area.plot.getAxis("bottom")
-    for size in (60.0, 110.0):
+    font = QtGui.QFontMetricsF(axis.style["tickFont"])
+    for size in (60.0, 110.0, 200.0, 900.0):
         ((step, places),) = axis.tickValues(0.0, high, size)
-        assert 1 <= len(places) <= 1 + size / 14
+        assert 1 <= len(places) <= 11
         assert all(0 <= place <= high for place in places)
         assert float(f"{step:.0e}") == pytest.approx(step)
-    for nonsense in ((0.0, np.inf), (np.nan, 1.0), (1.0, 1.0)):
+        widest = max(font.horizontalAdvance(t) for t in axis.tickStrings(places, 1.0, step))
+        if len(places) > 1:
+            assert step * size / high > widest + font.horizontalAdvance("0")
+    assert len(axis.tickValues(0.0, high, 200.0)[0][1]) >= 2
+    for nonsense in ((0.0, np.inf), (np.nan, 1.0), (1.0, 1.0), (0.0, 1e-310)):
         assert axis.tickValues(*nonsense, 50.0) == []
     assert axis.tickValues(0.0, 96.0, 0.0)
+
+
+def numbers(axis) -> list[str]:
+    """What is written along an axis as it is painted."""
+    picture = QtGui.QPicture()
+    painter = QtGui.QPainter(picture)
+    _, _, texts = axis.generateDrawSpecs(painter)
+    painter.end()
+    return [text for _, _, text in texts]
+
+
+def test_an_axis_of_scans_has_whole_numbers(figure):
+    """The first scan is alone: fractions about it would be none of anything."""
+    plot = figure.plot(("scan number",), ("shift (nm)",))
+    plot.points("p", [48], [0.5])
+    paint(figure)
+    bottom, left = plot.plot.getAxis("bottom"), plot.plot.getAxis("left")
+    assert numbers(bottom) == ["48"]
+    assert any("." in text for text in numbers(left))
+    plot.points("p", [48, 49, 50], [0.5, 0.6, 0.7])
+    paint(figure)
+    assert numbers(bottom) == ["48", "49", "50"]
+    plot.label(bottom=("time (s)",))
+    plot.points("p", [48, 48.5], [0.5, 0.6])
+    paint(figure)
+    assert any("." in text for text in numbers(bottom))
+
+
+def test_a_picture_over_scans_has_whole_numbers(figure):
+    area = figure.picture()
+    area.frame(("scan number", 38.5, 40.5), ("scan number", 38.5, 40.5))
+    area.show(np.eye(2))
+    paint(figure)
+    for side in ("bottom", "left"):
+        assert sorted(numbers(area.plot.getAxis(side))) == ["39", "40"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "units", "whole"), [("<i4", "", True), ("<i4", "s", False), ("<f8", "", False)]
+)
+def test_what_counts_has_whole_numbers(application, make_batch, dtype, units, whole):
+    from daq.viewer.scene import Scene
+
+    scene = Scene()
+    scene.opened(daq.Stream("s", {"clusters": daq.Field(dtype, (), units)}))
+    scene.absorb(make_batch("s", 0, {"clusters": np.array([3, 4, 3], dtype)}))
+    made = window.Window(scene, DARK)
+    made.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)
+    made.resize(500, 400)
+    made.show()
+    for _ in range(3):
+        made.tick(budget=float("inf"))
+        made.grab()
+        QtWidgets.QApplication.processEvents()
+    written = numbers(made.panels()[0]._plot.getAxis("left"))
+    assert (not any("." in text for text in written)) == whole
+    assert len(written) >= 2
+    made.close()
+    made.deleteLater()
+
+
+def test_the_name_of_a_low_plot_survives(figure):
+    texts = ("a very long name of the share (%)", "share (%)")
+    room = {size: QtGui.QFontMetricsF(font_of(size)).horizontalAdvance(texts[1]) for size in (9, 7)}
+    assert fitting_label(texts, 500.0) == (texts[0], 9.0)
+    assert fitting_label(texts, room[9] + 1) == ("share (%)", 9.0)
+    assert fitting_label(texts, room[9] - 1) == ("share (%)", 8.0)
+    assert fitting_label(texts, room[7] + 0.5) == ("share (%)", 7.0)
+    assert fitting_label(texts, room[7] - 1) == ("share<br>(%)", 7.0)
+    assert fitting_label(("<b>",), 100.0) == ("&lt;b&gt;", 9.0)
+    assert "\u2026" in fitting_label(("onewordthatnolinehasroomfor",), 10.0)[0]
+    assert fitting_label((), 100.0)[0] == ""
+    figure.resize(240, 130)
+    upper = figure.plot((), ("mean (s)",), share=3)
+    lower = figure.plot(("scan number",), ("share (%)",), above=upper, share=2)
+    lower.points("p", [1, 2], [3, 50])
+    paint(figure)
+    axis = lower.plot.getAxis("left")
+    assert axis.labelText == "share<br>(%)"
+    label = axis.label.mapRectToParent(axis.label.boundingRect())
+    assert label.height() <= axis.size().height() + 4
+    assert label.left() >= -5  # its margin is 4
+    assert label.right() <= axis.size().width() - 25  # numbers have room
+
+
+def font_of(size: float) -> QtGui.QFont:
+    font = QtGui.QFont()
+    font.setPointSizeF(size)
+    return font
+
+
+@given(
+    st.floats(-1e4, 1e4), st.floats(1e-6, 1e6), st.floats(0, 2000),
+    st.sampled_from([1, 2, 5]), st.floats(2.25, 9),
+)  # fmt: skip
+def test_numbers_one_above_the_other_stand_apart(low, span, size, digit, intervals):
+    step = digit * 10.0 ** np.floor(np.log10(span / intervals / digit))
+    wider = roomy_step(step, low, low + span, size)
+    assert wider >= step
+    assert float(f"{wider:.0e}") == pytest.approx(wider)
+    pitch = wider * size / span
+    if wider > step:  # no wider than is needed, and never without numbers
+        assert pitch < 2.5 * LINE_ROOM * (1 + 1e-6)
+        assert span / wider >= 1

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from daq.viewer import labels
+from daq.viewer import choice, labels
 from daq.viewer.axes import Axis
 from daq.viewer.choice import PanelSpec
 from daq.viewer.content import Content, LatestContent, MapContent, Picture, RowsContent
@@ -70,7 +70,8 @@ class PicturePanel(Panel):
         )
         x, y = picture.x, picture.y
         self._area.frame(
-            (x.label, *x.edges), (y.label, *y.edges), square=picture.square, upwards=picture.upwards
+            (x.label, *x.edges), (y.label, *y.edges), square=picture.square,
+            upwards=picture.upwards, whole=(x.counts, y.counts),
         )  # fmt: skip
         self._area.scanned(picture.scanned)
         self._area.draw(values, levels, logarithmic=self._log)
@@ -80,10 +81,11 @@ class PicturePanel(Panel):
         for side, axis in (("bottom", picture.x), ("left", picture.y)):
             if not axis.even:
                 self._plot.getAxis(side).setTicks([_uneven_ticks(axis)])
-        name = self.spec.fields[0]
-        units = self.scene.streams()[self.spec.stream].fields[name].units
+        stream, name = self.scene.streams()[self.spec.stream], self.spec.fields[0]
+        units = stream.fields[name].units
         short = labels.with_units(name.replace("_", " "), units)
-        self._area.label_bar(picture.label, short, units or name)
+        whole = choice.counts(stream, name) and not self._log
+        self._area.label_bar(picture.label, short, units or name, whole=whole)
 
     # -- what the user may change ---------------------------------------------------------------
 

@@ -17,11 +17,11 @@ from daq.viewer.theme import Theme, colour_map
 
 BAR_WIDTH = 12
 
-TICK_ROOM = 160.0
-"""Pixels that a picture is wide at least for as many numbers below it as pyqtgraph likes."""
-
-DIGIT, BETWEEN = 6.0, 8.0
+DIGIT, BETWEEN = 7.0, 11.0
 """Pixels that a digit below a picture takes, and from one number to the next."""
+
+MOST_NUMBERS = 10
+"""Steps along the x axis of a picture, however wide it is."""
 
 MOST_FITS = 20
 """How often a picture is fitted into a panel of one size: wider tick labels make it narrower, and a
@@ -91,13 +91,21 @@ class PictureArea(QtCore.QObject):
 
     # -- axes -----------------------------------------------------------------------------------
 
-    def frame(self, x: Span, y: Span, *, square: bool = True, upwards: bool = False) -> None:
+    def frame(
+        self,
+        x: Span,
+        y: Span,
+        *,
+        square: bool = True,
+        upwards: bool = False,
+        whole: tuple[bool, bool] = (False, False),
+    ) -> None:
         """Say what the axes are, and whether a step along one is the same thing as along the other.
 
-        ``upwards``: row 0 at the bottom.
+        ``upwards``: row 0 at the bottom. ``whole``: whether x, and y, count.
         """
-        for side, (label, _, _) in (("bottom", x), ("left", y)):
-            self._labels.set(self.plot.getAxis(side), label)
+        for side, (label, _, _), counts in zip(("bottom", "left"), (x, y), whole, strict=True):
+            self._labels.set(self.plot.getAxis(side), label, whole=counts)
         rect = plot.pixel_rect((x[1], x[2]), (y[1], y[2]))
         if rect == self._rect and square == self._square and upwards == self._upwards:
             return
@@ -113,7 +121,8 @@ class PictureArea(QtCore.QObject):
         """Take the axes from what a stream says of the last two axes of a field."""
         x, y = axes.record_axis(stream, field, -1), axes.record_axis(stream, field, -2)
         square = x.units == y.units and x.even and y.even
-        self.frame((x.label, *x.edges), (y.label, *y.edges), square=square)
+        spans = (x.label, *x.edges), (y.label, *y.edges)
+        self.frame(*spans, square=square, whole=(x.counts, y.counts))
 
     def show_all(self) -> None:
         """Show the whole picture."""
@@ -129,9 +138,9 @@ class PictureArea(QtCore.QObject):
             self._map = name
             self.bar.setColorMap(colour_map(name))
 
-    def label_bar(self, *texts: str) -> None:
-        """Label the colour bar with the first of ``texts`` that has room."""
-        self._labels.set(self.bar.axis, *texts)
+    def label_bar(self, *texts: str, whole: bool = False) -> None:
+        """Label the colour bar with the first of ``texts`` that has room; ``whole``: it counts."""
+        self._labels.set(self.bar.axis, *texts, whole=whole)
 
     def show(
         self,
@@ -307,22 +316,22 @@ class PictureArea(QtCore.QObject):
 
 
 def _leave_room(axis: Any) -> None:
-    """Keep the numbers below a small picture from running into each other.
+    """Keep the numbers below a picture from running into each other.
 
     Called while Qt paints, where an exception ends the process: it raises none.
     """
-    usual = axis.tickValues
 
     def values(low: float, high: float, size: float) -> Any:
-        if not 0 < high - low < 1e300:
+        if not 1e-300 < high - low < 1e300:
             return []
-        if size >= TICK_ROOM:
-            return usual(low, high, size)
-        step = round_length((high - low) / 20)
-        while True:
+        step = round_length((high - low) / MOST_NUMBERS)
+        if plot.is_whole(axis):
+            step = max(1.0, step)
+        while step <= high - low:
             decimals = max(0, -int(np.floor(np.log10(step))))
             widest = max(len(f"{end:.{decimals}f}") for end in (low, high))
-            if step * size >= (DIGIT * widest + BETWEEN) * (high - low) or step > high - low:
+            room = (DIGIT * widest + BETWEEN) * (high - low)
+            if step * size >= room and step * MOST_NUMBERS >= (high - low) * (1 - 1e-9):
                 break
             step = round_length(2.6 * step)
         numbers = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step + 0.0

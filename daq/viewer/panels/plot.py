@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +25,17 @@ MARGINS = (0.0, 4.0, 4.0, 0.0)
 LABEL_SIZE = 9.0
 """Size of the labels of axes, in points."""
 
+SMALLER_SIZES = (8.0, 7.0)
+"""Sizes for the last label where none has room in that one."""
+
 BAND = 500
 """Points of a band of errors: of more, each takes the lowest and the highest of its neighbours."""
 
 SMOOTH = 2000
 """Points up to which a curve is drawn smooth and thick: beyond, that takes too long."""
+
+LINE_ROOM = 17.0
+"""Pixels from one number to the next of an upright axis, where so at least two can be seen."""
 
 SYMBOLS = 80
 """Points up to which each is marked."""
@@ -66,11 +73,69 @@ def style_axis(axis: Any, colours: Theme) -> None:
     axis.setStyle(
         tickFont=font, tickTextOffset=4, hideOverlappingLabels=True, tickLength=-4, maxTickLevel=1
     )
+    axis.setStyle(textFillLimits=[(0, 0.8), (2, 0.5), (4, 0.4), (6, 0.2)])
     axis.logTickStrings = _decade_strings
+    _space_ticks(axis)
+
+
+def whole_numbers(axis: Any, wanted: bool) -> None:
+    """Let an axis that counts have whole numbers alone, or any again."""
+    axis.whole = wanted
+
+
+def is_whole(axis: Any) -> bool:
+    """Tell whether an axis has whole numbers alone."""
+    return bool(getattr(axis, "whole", False))
+
+
+def _space_ticks(axis: Any) -> None:
+    """Keep numbers one above the other apart, and fractions away from what counts.
+
+    Called while Qt paints, where an exception ends the process: it raises none.
+    """
+    usual = axis.tickSpacing
+
+    def spacing(low: float, high: float, size: float) -> list[tuple[float, float]]:
+        levels: list[tuple[float, float]] = usual(low, high, size)
+        if not levels or not 1e-300 < high - low < 1e300:
+            return levels
+        if is_whole(axis):
+            levels = [level for level in levels if level[0] >= 1.0] or [(1.0, 0.0)]
+        if axis.orientation in ("left", "right"):
+            levels = [(roomy_step(levels[0][0], low, high, size), 0.0), *levels[1:]]
+        return levels
+
+    axis.tickSpacing = spacing
+
+
+def roomy_step(step: float, low: float, high: float, size: float) -> float:
+    """Return ``step``, or the next of 1, 2, 5, 10 ... that keeps numbers one above the other apart.
+
+    It stays where fewer than two numbers would have room between the ends of the axis.
+
+    Parameters
+    ----------
+    step
+        One of 1, 2, 5, 10 ...
+    low, high, size
+        Range of the axis, and its length in pixels.
+    """
+    pixel = (high - low) / max(size, 1.0)
+    edge = LINE_ROOM / 2 * pixel
+    while step < LINE_ROOM * pixel:
+        digit = round(step / 10.0 ** math.floor(math.log10(step) + 1e-9))
+        wider = step * {1: 2.0, 2: 2.5}.get(digit, 2.0)
+        if math.floor((high - edge) / wider) - math.ceil((low + edge) / wider) + 1 < 2:
+            break
+        step = wider
+    return step
 
 
 class AxisLabels(QtCore.QObject):
     """Labels of axes that are never cut: the first of several, from long to short, that has room.
+
+    Where none has, the last one is written smaller, then with its units in a second line. An axis
+    that is named for scans counts: see `whole_numbers`.
 
     Parameters
     ----------
@@ -82,6 +147,7 @@ class AxisLabels(QtCore.QObject):
         super().__init__(parent)
         self._colours = colours
         self._texts: dict[Any, tuple[str, ...]] = {}
+        self._drawn: dict[Any, tuple[str, float]] = {}
         # Not at once: axes change their width while they are painted, and Qt does not survive a
         # layout in the middle of that.
         self._timer = QtCore.QTimer(self)
@@ -89,8 +155,9 @@ class AxisLabels(QtCore.QObject):
         self._timer.timeout.connect(self._choose)
         box.sigResized.connect(self._soon)
 
-    def set(self, axis: Any, *texts: str) -> None:
-        """Label an axis with one of ``texts``, the longest first."""
+    def set(self, axis: Any, *texts: str, whole: bool = False) -> None:
+        """Label an axis with one of ``texts``, the longest first; ``whole``: it counts."""
+        whole_numbers(axis, whole or (bool(texts) and labels.counts_scans(texts[0])))
         if self._texts.get(axis) != texts:
             self._texts[axis] = texts
             self._choose()
@@ -99,20 +166,45 @@ class AxisLabels(QtCore.QObject):
         self._timer.start(0)
 
     def _choose(self) -> None:
-        font = QtGui.QFont()
-        font.setPointSizeF(LABEL_SIZE)
-        metrics = QtGui.QFontMetricsF(font)
         for axis, texts in self._texts.items():
             upright = axis.orientation in ("left", "right")
-            room = axis.size().height() if upright else axis.size().width()
-            fitting = (t for t in texts if metrics.horizontalAdvance(t) < room - 4)
-            text = next(fitting, texts[-1])
-            mode = QtCore.Qt.TextElideMode.ElideMiddle
-            text = metrics.elidedText(text, mode, max(room - 4, 40))
-            if axis.labelText != text:
-                size = f"{LABEL_SIZE:g}pt"
-                axis.setLabel(html.escape(text), color=self._colours.text, **{"font-size": size})
+            room = (axis.size().height() if upright else axis.size().width()) - 4
+            written, size = fitting_label(texts, room)
+            if self._drawn.get(axis) != (written, size):
+                self._drawn[axis] = written, size
+                axis.setLabel(written, color=self._colours.text, **{"font-size": f"{size:g}pt"})
                 axis.resizeEvent()  # puts the label in the middle: setLabel leaves it where it was
+
+
+def fitting_label(texts: Sequence[str], room: float) -> tuple[str, float]:
+    """Return what of ``texts`` (the longest first) has room, as HTML, and its size in points.
+
+    Parameters
+    ----------
+    room
+        Pixels along the axis.
+    """
+    normal = _metrics(LABEL_SIZE)
+    for text in texts:
+        if normal.horizontalAdvance(text) < room:
+            return html.escape(text), LABEL_SIZE
+    last = texts[-1] if texts else ""
+    for size in SMALLER_SIZES:
+        if _metrics(size).horizontalAdvance(last) < room:
+            return html.escape(last), size
+    smallest = SMALLER_SIZES[-1]
+    metrics = _metrics(smallest)
+    name, bracket, units = last.rpartition(" (")
+    lines = [name, f"({units}"] if bracket else [last]
+    mode = QtCore.Qt.TextElideMode.ElideMiddle
+    cut = [html.escape(metrics.elidedText(line, mode, max(room, 40))) for line in lines]
+    return "<br>".join(cut), smallest
+
+
+def _metrics(size: float) -> QtGui.QFontMetricsF:
+    font = QtGui.QFont()
+    font.setPointSizeF(size)
+    return QtGui.QFontMetricsF(font)
 
 
 class FittingLabel(QtWidgets.QLabel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daq.viewer import labels
+from daq.viewer import choice, labels
 from daq.viewer.choice import PanelSpec
 from daq.viewer.content import Content, LatestContent
 from daq.viewer.panels import plot
@@ -39,15 +39,17 @@ class ProfilePanel(Panel):
             self._set_log_x(axis.logarithmic)
         self._curves.set(curves, log_x=bool(self._log_x), log_y=self._log_y)
         self._legend.set(*self._curves.legend(curves))
-        self._labels.set(self._plot.getAxis("bottom"), axis.label)
+        self._labels.set(self._plot.getAxis("bottom"), axis.label, whole=axis.counts)
         name = self.spec.fields[0]
         field = content.stream.fields[name]
         axis_left = self._plot.getAxis("left")
         if len(self.spec.fields) == 1:
             short = labels.with_units(name.replace("_", " "), field.units)
-            self._labels.set(axis_left, labels.field_label(name, field), short, field.units or name)
+            texts: tuple[str, ...] = (labels.field_label(name, field), short, field.units or name)
         else:
-            self._labels.set(axis_left, field.units)
+            texts = (field.units,)
+        whole = all(choice.counts(content.stream, name) for name in self.spec.fields)
+        self._labels.set(axis_left, *texts, whole=whole)
 
     def _set_log_x(self, on: bool) -> None:
         self._log_x = on

@@ -6,7 +6,7 @@ import datetime
 
 import numpy as np
 
-from daq.viewer import labels
+from daq.viewer import choice, labels
 from daq.viewer.choice import PanelSpec
 from daq.viewer.content import Content, Curve, TraceContent
 from daq.viewer.panels import plot
@@ -54,9 +54,11 @@ class TracePanel(Panel):
         axis_left = self._plot.getAxis("left")
         if len(self.spec.fields) == 1:
             short = labels.with_units(name.replace("_", " "), field.units)
-            self._labels.set(axis_left, labels.field_label(name, field), short, field.units or name)
+            texts: tuple[str, ...] = (labels.field_label(name, field), short, field.units or name)
         else:
-            self._labels.set(axis_left, field.units)
+            texts = (field.units,)
+        whole = all(choice.counts(content.stream, name) for name in self.spec.fields)
+        self._labels.set(axis_left, *texts, whole=whole)
 
     def _set_log(self, on: bool) -> None:
         self._log = on

@@ -39,7 +39,7 @@ class Progress(daq.View):
             (), ("geometric mean of \u03c4 (s)", "mean \u03c4 (s)", "\u03c4 (s)"),
             logarithmic="y", share=3,
         )  # fmt: skip
-        self._share = figure.plot(("scan number",), ("share (%)", "(%)"), above=self._tau, share=2)
+        self._share = figure.plot(("scan number",), ("share (%)",), above=self._tau, share=2)
         self._share.range(None, (-4, 104))
         bands = [(self._colours[n % len(self._colours)], b) for n, b in enumerate(self._bands)]
         shares = [(figure.colours.green, "determined"), (LOWER_BOUND_COLOUR, "lower bound")]
